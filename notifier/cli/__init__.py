@@ -1,0 +1,57 @@
+"""The ``notifier`` command. One module a group of commands; each only asks, calls and prints."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from notifier import __version__
+from notifier.cli import check, dead, demo, inspect, run, sandbox, sinks
+from notifier.cli.common import Failed, fail
+from notifier.errors import NotifierError
+
+app = typer.Typer(
+    name="notifier",
+    help="Watches Clasp carrier connections and tells Slack and your webhooks what changed.\n\n"
+    "Start with `notifier demo`, which needs nothing. Then write a configuration, try it with "
+    "`notifier check --online`, and start `notifier run`.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def _root(
+    version: Annotated[  # noqa: FBT002
+        bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)
+    ] = False,
+) -> None:
+    if version:
+        typer.echo(f"notifier {__version__}")
+        raise typer.Exit
+
+
+run.add_to(app)
+check.add_to(app)
+demo.add_to(app)
+sandbox.add_to(app)
+inspect.add_to(app)
+dead.add_to(app)
+sinks.add_to(app)
+
+
+def main() -> None:
+    """Run the command line; every expected error is a message and an exit code, never a traceback."""
+    try:
+        app()
+    except (NotifierError, Failed) as error:
+        sys.exit(fail(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(1)

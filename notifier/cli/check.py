@@ -1,0 +1,108 @@
+"""``notifier check`` and ``notifier schema``: is the configuration right, and does everything answer."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from notifier.cli.common import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    Failed,
+    err,
+    load_config,
+    open_stores,
+    out,
+    print_json,
+    run_async,
+    say,
+)
+from notifier.clock import SystemClock
+from notifier.config import Config, json_schema, warnings
+from notifier.errors import NotifierError
+from notifier.sinks.contract import Sink
+from notifier.sinks.registry import build_sinks
+from notifier.store.fitness import examine
+from notifier.worker import source_client
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    app.command("check")(check)
+    app.command("schema")(schema)
+
+
+def check(
+    config: ConfigOption = DEFAULT_CONFIG,
+    *,
+    online: Annotated[bool, typer.Option("--online", help="Also try Clasp, the store and every sink.")] = False,
+) -> None:
+    """Check the configuration; with --online, everything that it names. Sends no message to anybody.
+
+    Exit code 0: fine. 1: something did not answer as it should. 2: the configuration is wrong.
+    """
+    loaded = load_config(config)
+    for warning in warnings(loaded):
+        err.print(Text(f"warning: {warning}", style="yellow" if err.is_terminal else ""))
+    say(f"{config}: {len(loaded.rules)} rules, {len(loaded.sinks)} sinks: fine")
+    if online and not run_async(lambda: _online(loaded)):
+        raise Failed("not everything answered as it should; see above")
+
+
+def schema() -> None:
+    """Print the JSON Schema of the configuration, for editors."""
+    print_json(json_schema())
+
+
+async def _online(config: Config) -> bool:
+    results = [
+        await _tried("clasp", lambda: _clasp(config)),
+        await _tried("store", lambda: _store(config)),
+    ]
+    async with build_sinks(config, SystemClock()) as sinks:
+        results += [await _tried(f"sink {name}", sink.probe) for name, sink in sinks.items()]
+    return all(results)
+
+
+async def _tried(what: str, attempt: Callable[[], Awaitable[str]]) -> bool:
+    try:
+        answer = await attempt()
+    except (NotifierError, Failed) as error:
+        out.print(Text.assemble(("FAILED ", "bold red"), f"{what}: {error}"))
+        return False
+    out.print(Text.assemble(("ok     ", "bold green"), f"{what}: {answer}"))
+    return True
+
+
+async def _clasp(config: Config) -> str:
+    clock = SystemClock()
+    client = source_client(config, clock, random.Random())
+    try:
+        async for page in client.pages():
+            more = ", and more pages" if page.next_cursor else ""
+            return f"the key works; the first page has {len(page.results)} connections{more}"
+        return "the key works; the account has no connections"
+    finally:
+        await client.close()
+
+
+async def _store(config: Config) -> str:
+    clock = SystemClock()
+    async with open_stores(config) as store:
+        for warning in await examine(store.redis, clock):
+            err.print(Text(f"warning: store: {warning}"))
+        key = "check:write"
+        await store.names.put({key: True}, timedelta(seconds=1))
+        found = await store.names.get([key])
+    if key not in found:
+        raise Failed("what was written could not be read back")
+    return "answers, and takes writes"
+
+
+_ = (os, Sink)

@@ -1,0 +1,124 @@
+"""What the commands share: the configuration, the store, exit codes, and how lists are shown."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from notifier.clock import SystemClock
+from notifier.config import Config, load
+from notifier.errors import ConfigError, NotifierError, StoreUnavailable
+from notifier.worker import Stores, stores
+
+T = TypeVar("T")
+DEFAULT_CONFIG = Path("config/notifier.yaml")
+
+ConfigOption = Annotated[
+    Path,
+    typer.Option("--config", "-c", envvar="NOTIFIER_CONFIG", help="The configuration file.", show_default=True),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class Failed(Exception):  # noqa: N818 - how a command says that it did not work out
+    """The command did its work and the answer is no: exit code 1."""
+
+
+def load_config(path: Path) -> Config:
+    """The configuration at ``path``, with this process' environment."""
+    return load(path, os.environ)
+
+
+def run_async(main: Callable[[], Awaitable[T]]) -> T:
+    """Run a command's work on an event loop."""
+
+    async def go() -> T:
+        return await main()
+
+    return asyncio.run(go())
+
+
+@asynccontextmanager
+async def open_stores(config: Config) -> AsyncIterator[Stores]:
+    """The store of a configuration, its time known."""
+    async with stores(config, os.environ, SystemClock()) as store:
+        try:
+            await store.state.sync_time()
+        except StoreUnavailable as error:
+            raise Failed(f"the store cannot be reached: {error}") from error
+        yield store
+
+
+def need_sink(config: Config, name: str) -> None:
+    """Refuse a sink that the configuration does not have."""
+    if name not in config.sinks:
+        raise ConfigError(f'there is no sink "{name}"; the configuration has: {", ".join(config.sinks)}')
+
+
+def print_json(value: Any) -> None:
+    """One JSON document."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def show(rows: Sequence[dict[str, Any]], *, as_json: bool, empty: str) -> None:
+    """A list, as a table for people or as JSON. Cells are plain text: nothing in them is markup."""
+    if as_json:
+        print_json(list(rows))
+        return
+    if not rows:
+        out.print(Text(empty))
+        return
+    if not out.is_terminal:
+        for row in rows:
+            sys.stdout.write("\t".join(_cell(value) for value in row.values()) + "\n")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in rows[0]:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(_cell(value)) for value in row.values()))
+    out.print(table)
+
+
+def say(text: str) -> None:
+    """A line for people, on standard output; nothing in it is markup."""
+    out.print(Text(text))
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask before something that cannot be undone; no terminal and no ``--yes`` is a refusal."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise ConfigError("this asks before it acts; without a terminal, say --yes")
+    if not typer.confirm(question):
+        raise Failed("nothing was done")
+
+
+def fail(error: NotifierError | Failed) -> int:
+    """Tell an error on standard error; the exit code for it."""
+    for line in str(error).splitlines() or [type(error).__name__]:
+        err.print(Text(line, style="red" if err.is_terminal else ""))
+    return 2 if isinstance(error, ConfigError) else 1
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return "".join(char if char.isprintable() else "?" for char in text)

@@ -1,0 +1,181 @@
+"""``notifier dead``: what could not be delivered, and sending it again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from notifier.cli.common import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    Failed,
+    JsonOption,
+    YesOption,
+    confirm,
+    load_config,
+    need_sink,
+    open_stores,
+    print_json,
+    run_async,
+    say,
+    show,
+)
+from notifier.config import Config
+from notifier.errors import ConfigError
+from notifier.store.lanes import DeadLetter
+
+_BATCH = 200
+
+SinkArgument = Annotated[str, typer.Argument(help="The sink's name.")]
+IdsArgument = Annotated[list[str] | None, typer.Argument(help="Ids of dead letters, as `dead list` shows them.")]
+AllOption = Annotated[bool, typer.Option("--all", help="All of this sink.")]
+ReasonOption = Annotated[str | None, typer.Option(help="All of this sink with this reason.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    group = typer.Typer(
+        help="See, replay or drop messages that could not be delivered.\n\n"
+        "A message becomes a dead letter when its sink refuses it for good or its schedule is used up. "
+        "Nothing is forgotten until you drop it.",
+        no_args_is_help=True,
+    )
+    group.command("list")(list_)
+    group.command("show")(show_one)
+    group.command("replay")(replay)
+    group.command("drop")(drop)
+    app.add_typer(group, name="dead")
+
+
+def list_(
+    sink: Annotated[str | None, typer.Argument(help="Only this sink.")] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    *,
+    reason: Annotated[str | None, typer.Option(help="Only this reason.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List dead letters, oldest first."""
+    loaded = load_config(config)
+    names = [sink] if sink else list(loaded.sinks)
+    found = run_async(lambda: _read(loaded, names))
+    rows = [
+        {
+            "sink": name,
+            "id": letter.id,
+            "at": letter.at,
+            "reason": letter.reason,
+            "attempts": letter.attempts,
+            "type": letter.delivery.type,
+            "event": letter.delivery.id,
+            "message": letter.message,
+        }
+        for name, letters in found.items()
+        for letter in letters
+        if reason in {None, letter.reason}
+    ]
+    show(rows, as_json=as_json, empty="no dead letters")
+
+
+def show_one(
+    sink: SinkArgument,
+    id_: Annotated[str, typer.Argument(metavar="ID")],
+    config: ConfigOption = DEFAULT_CONFIG,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one dead letter whole: why it failed and what it says."""
+    loaded = load_config(config)
+    letter = run_async(lambda: _read_one(loaded, sink, id_))
+    whole: dict[str, Any] = msgspec.to_builtins(letter)
+    whole["delivery"]["body"] = json.loads(letter.delivery.body)
+    if as_json:
+        print_json(whole)
+        return
+    say(f"{letter.delivery.type} for {sink}, given up at {letter.at} after {letter.attempts} attempts")
+    say(f"reason: {letter.reason}: {letter.message}")
+    print_json(whole["delivery"]["body"])
+
+
+def replay(
+    sink: SinkArgument,
+    ids: IdsArgument = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    *,
+    all_: AllOption = False,
+    reason: ReasonOption = None,
+) -> None:
+    """Send dead letters again: they go to the end of their lanes, in order, under their old ids."""
+    loaded = load_config(config)
+    need_sink(loaded, sink)
+    letters = _chosen(loaded, sink, ids, all_=all_, reason=reason)
+    moved = run_async(lambda: _replay(loaded, sink, letters))
+    say(f"{moved} of {len(letters)} dead letters of {sink} are on their way again")
+
+
+def drop(
+    sink: SinkArgument,
+    ids: IdsArgument = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    *,
+    all_: AllOption = False,
+    reason: ReasonOption = None,
+    yes: YesOption = False,
+) -> None:
+    """Forget dead letters for good."""
+    loaded = load_config(config)
+    letters = _chosen(loaded, sink, ids, all_=all_, reason=reason)
+    if not letters:
+        say("no dead letters match")
+        return
+    confirm(f"Forget {len(letters)} dead letters of {sink} for good?", yes=yes)
+    dropped = run_async(lambda: _drop(loaded, sink, letters))
+    say(f"{dropped} dead letters of {sink} forgotten")
+
+
+def _chosen(
+    config: Config, sink: str, ids: Sequence[str] | None, *, all_: bool, reason: str | None
+) -> list[DeadLetter]:
+    if bool(ids) + all_ + (reason is not None) != 1:
+        raise ConfigError("say which: ids of dead letters, or --reason, or --all")
+    if ids:
+        return [run_async(lambda id_=id_: _read_one(config, sink, id_)) for id_ in ids]  # type: ignore[misc]
+    letters = run_async(lambda: _read(config, [sink]))[sink]
+    return [letter for letter in letters if reason in {None, letter.reason}]
+
+
+async def _read(config: Config, names: Sequence[str]) -> dict[str, list[DeadLetter]]:
+    async with open_stores(config) as store:
+        found: dict[str, list[DeadLetter]] = {name: [] for name in names}
+        for name, letters in found.items():
+            while batch := await store.lanes.dead_letters(name, after=letters[-1].id if letters else "-"):
+                letters += batch
+        return found
+
+
+async def _read_one(config: Config, sink: str, id_: str) -> DeadLetter:
+    async with open_stores(config) as store:
+        letter = await store.lanes.dead_letter(sink, id_)
+    if letter is None:
+        raise Failed(f"{sink} has no dead letter {id_}; see `notifier dead list {sink}`")
+    return letter
+
+
+async def _replay(config: Config, sink: str, letters: Sequence[DeadLetter]) -> int:
+    async with open_stores(config) as store:
+        return sum(
+            [await store.lanes.replay(sink, letters[at : at + _BATCH]) for at in range(0, len(letters), _BATCH)]
+        )
+
+
+async def _drop(config: Config, sink: str, letters: Sequence[DeadLetter]) -> int:
+    async with open_stores(config) as store:
+        return sum(
+            [
+                await store.lanes.drop_dead(sink, [letter.id for letter in letters[at : at + _BATCH]])
+                for at in range(0, len(letters), _BATCH)
+            ]
+        )

@@ -1,0 +1,202 @@
+"""``notifier status``, ``history`` and ``approve``: how things stand, what happened, what waits for a yes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from notifier.cli.common import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    Failed,
+    JsonOption,
+    YesOption,
+    confirm,
+    load_config,
+    open_stores,
+    print_json,
+    run_async,
+    say,
+    show,
+)
+from notifier.config import Config
+from notifier.core.removals import Held
+from notifier.store.lanes import SinkHealth
+from notifier.store.state import Meta
+
+_SHOWN_IDS = 20
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    app.command("status")(status)
+    app.command("history")(history)
+    app.command("approve")(approve)
+
+
+def status(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False) -> None:
+    """Show what is known, when it was last complete, what waits, and what needs a person."""
+    loaded = load_config(config)
+    meta, healths = run_async(lambda: _read_status(loaded))
+    if as_json:
+        print_json(
+            {
+                "name": loaded.name,
+                "complete_at": meta.complete_at,
+                "epoch": meta.epoch or None,
+                "known": meta.counts,
+                "held": msgspec.to_builtins(meta.held),
+                "sinks": {name: msgspec.to_builtins(health) for name, health in healths.items()},
+            }
+        )
+        return
+    say(f"{loaded.name}: {_account(meta)}")
+    say(f"last complete snapshot: {meta.complete_at or 'none yet'}")
+    if meta.held is not None and not meta.held.approved:
+        say("HELD: removals wait for a person; see `notifier approve`")
+    rows = [
+        {
+            "sink": name,
+            "state": _sink_state(health, is_configured=name in loaded.sinks),
+            "lanes waiting": health.waiting,
+            "dead letters": health.dead,
+            "last error": health.message,
+        }
+        for name, health in healths.items()
+    ]
+    show(rows, as_json=False, empty="no sinks")
+
+
+async def _read_status(config: Config) -> tuple[Meta, dict[str, SinkHealth]]:
+    async with open_stores(config) as store:
+        names = [*config.sinks, *sorted(await store.lanes.known_sinks() - config.sinks.keys())]
+        return await store.state.meta(), {name: await store.lanes.health(name) for name in names}
+
+
+def _account(meta: Meta) -> str:
+    if not meta.version:
+        return "nothing polled yet; start `notifier run`"
+    if not meta.epoch:
+        return "the first snapshot is being taken"
+    counts = meta.counts
+    return (
+        f"{counts.get('connection', 0)} connections, {counts.get('group_connection', 0)} group connections, "
+        f"{counts.get('milestone', 0)} milestones"
+    )
+
+
+def _sink_state(health: SinkHealth, *, is_configured: bool) -> str:
+    if not is_configured:
+        return "not in the configuration; `notifier sinks drop` forgets it"
+    if health.off is not None:
+        return "paused by an operator"
+    if health.paused_until is not None:
+        return f"paused for a fault, next probe {health.paused_until}"
+    return "failing" if health.failures else "ok"
+
+
+def history(
+    config: ConfigOption = DEFAULT_CONFIG,
+    *,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many, newest first.")] = 50,
+    entity: Annotated[str | None, typer.Option(help="Only this connection, group connection or milestone.")] = None,
+    deliveries: Annotated[bool, typer.Option("--deliveries", help="Show delivery attempts instead.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the events that were committed, or with --deliveries every attempt to deliver one, newest first."""
+    loaded = load_config(config)
+    if deliveries:
+        show(run_async(lambda: _attempts(loaded, limit)), as_json=as_json, empty="no attempts yet")
+        return
+    events = run_async(lambda: _events(loaded, limit, entity))
+    if as_json:
+        print_json(events)
+        return
+    show([_event_row(event) for event in events], as_json=False, empty="no events yet")
+
+
+async def _attempts(config: Config, limit: int) -> list[dict[str, Any]]:
+    async with open_stores(config) as store:
+        return await store.lanes.attempts(newest=limit)
+
+
+async def _events(config: Config, limit: int, entity: str | None) -> list[dict[str, Any]]:
+    async with open_stores(config) as store:
+        if entity is None:
+            return [event for _, event in await store.state.history(newest=limit)]
+        everything = await store.state.history(newest=100_000)
+        return [event for _, event in everything if _is_about(event, entity)][:limit]
+
+
+def _is_about(event: dict[str, Any], entity: str) -> bool:
+    data = event["data"]
+    return entity in {data.get("entity", {}).get("id"), data.get("connection", {}).get("id")}
+
+
+def _event_row(event: dict[str, Any]) -> dict[str, Any]:
+    data = event["data"]
+    employer = data.get("connection", {}).get("employer", {})
+    carrier = data.get("carrier", {})
+    return {
+        "time": event["timestamp"],
+        "type": event["type"],
+        "employer": employer.get("name") or employer.get("id"),
+        "carrier": carrier.get("name") or carrier.get("id"),
+        "from": data.get("from"),
+        "to": data.get("to") or data.get("message"),
+        "entity": data.get("entity", {}).get("id"),
+        "event": data["id"],
+    }
+
+
+def approve(config: ConfigOption = DEFAULT_CONFIG, *, yes: YesOption = False, as_json: JsonOption = False) -> None:
+    """Let removals through that were held because too much disappeared at once.
+
+    Shows what is held and asks. What you approve is exactly what was shown; each connection is still
+    confirmed with Clasp before it is told as removed. The next poll applies it.
+    """
+    loaded = load_config(config)
+    held = run_async(lambda: _held(loaded))
+    if held is None or held.approved:
+        if as_json:
+            print_json({"held": msgspec.to_builtins(held)})
+        else:
+            say("nothing is held" if held is None else "already approved; the next polls apply it")
+        return
+    if as_json and not yes:
+        print_json({"held": msgspec.to_builtins(held)})
+        return
+    if not as_json:
+        _show_held(held)
+    confirm("Approve this?", yes=yes)
+    run_async(lambda: _approve(loaded, held))
+    if as_json:
+        print_json({"approved": msgspec.to_builtins(held)})
+    else:
+        say("approved; the next poll applies it")
+
+
+def _show_held(held: Held) -> None:
+    if held.whole_snapshot:
+        say(f"Held since {held.since}: the list of connections shares nothing with what is known.")
+        say("Approving takes the new list as a new starting point and forgets what was known.")
+        return
+    say(f"Held since {held.since}: {held.count} entities disappeared from Clasp's list.")
+    for kind, ids in held.ids.items():
+        rest = f" and {len(ids) - _SHOWN_IDS} more (see --json)" if len(ids) > _SHOWN_IDS else ""
+        say(f"  {len(ids)} {kind.replace('_', ' ')}s: {', '.join(ids[:_SHOWN_IDS])}{rest}")
+
+
+async def _held(config: Config) -> Held | None:
+    async with open_stores(config) as store:
+        meta = await store.state.meta()
+        if not meta.version:
+            raise Failed("nothing was polled yet under this name; is it the right configuration?")
+        return meta.held
+
+
+async def _approve(config: Config, held: Held) -> None:
+    async with open_stores(config) as store:
+        await store.state.write_inbox("approve", msgspec.to_builtins(held))

@@ -1,0 +1,115 @@
+"""Checks on addresses that a configuration names. Messages never quote an address: it may hold a token.
+
+What a host name resolves to is checked when a connection is made, by the sinks; here only what is written
+can be judged. ``http://`` is for a machine talking to itself.
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from string import Formatter
+from urllib.parse import SplitResult, urlsplit, urlunsplit
+
+LINK_FIELDS = ("external_id", "id")
+_HOST = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9_-]{1,63}(?<!-))*\.?", re.ASCII | re.IGNORECASE)
+_NUMERIC_END = re.compile(r"(^|\.)(0x[0-9a-f]*|[0-9]+)\.?$", re.ASCII | re.IGNORECASE)
+_STORE_SCHEMES = ("redis", "rediss", "unix", "embedded")
+_STORES_LATER = ("redis+sentinel", "redis+cluster")
+
+
+def check_url(text: str, *, query: bool = True) -> SplitResult:
+    """The parts of an ``https://`` URL (``http://`` on loopback). Raises ``ValueError``."""
+    if re.search(r"[\x00-\x20\x7f\\]", text) or not text.isascii():
+        raise ValueError("is not a URL: it holds a space, a backslash or a character outside ASCII")
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError("is not a URL: the host or port cannot be read") from None
+    if parts.scheme not in {"https", "http"} or not host:
+        raise ValueError("is not a URL that begins with https:// and a host")
+    if "@" in parts.netloc:
+        raise ValueError("holds a user name or password (before @); take it out")
+    if "#" in text:
+        raise ValueError("holds a fragment (after #); take it out")
+    if "?" in text and not query:
+        raise ValueError("holds a query (after ?); take it out")
+    _check_host(host)
+    if port == 0:
+        raise ValueError("names port 0")
+    if parts.scheme == "http" and not is_loopback(host):
+        raise ValueError("begins with http://, which is for loopback (127.0.0.1, localhost) only; use https://")
+    return parts
+
+
+def base_url(text: str) -> str:
+    """The URL without a slash at its end, scheme and host in small letters: one account, one spelling."""
+    parts = check_url(text, query=False)
+    return urlunsplit((parts.scheme, parts.netloc.lower(), parts.path.rstrip("/"), "", ""))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether the host as written can only be this machine."""
+    address = _literal(host)
+    return address.is_loopback if address is not None else host.lower().rstrip(".") == "localhost"
+
+
+def is_private(host: str) -> bool:
+    """Whether the host as written is one that the public internet does not reach."""
+    address = _literal(host)
+    if address is None:
+        return is_loopback(host)
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return not (mapped or address).is_global
+
+
+def link_template(text: str) -> str:
+    """A link whose ``{external_id}`` and ``{id}`` are filled with an employer's. Raises ``ValueError``."""
+    try:
+        fields = [part[1:] for part in Formatter().parse(text) if part[1] is not None]
+    except ValueError:
+        raise ValueError('has a "{" without "}"') from None
+    if any(name not in LINK_FIELDS or spec or conversion for name, spec, conversion in fields):
+        raise ValueError("may hold {external_id} and {id} only")
+    parts = check_url(re.sub(r"\{\w+\}", "x", text))
+    if "{" in text[: len(parts.scheme) + len("://") + len(parts.netloc)]:
+        raise ValueError("holds a field in its host; fields belong after it")
+    return text
+
+
+def store_url(text: str) -> str:
+    """The address of a store. Raises ``ValueError``."""
+    scheme, colon, rest = text.partition(":")
+    if colon and scheme in _STORES_LATER:
+        raise ValueError(f"{scheme}:// is not available in this release; use redis:// or rediss://")
+    if not colon or scheme not in _STORE_SCHEMES:
+        raise ValueError("begins with none of redis://, rediss://, unix://, embedded:")
+    if scheme == "embedded":
+        if not rest.partition("?")[0]:
+            raise ValueError("names no directory; write embedded:.notifier")
+        return text
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError("is not a URL: the host or port cannot be read") from None
+    if not rest.startswith("//") or not (parts.path if scheme == "unix" else host):
+        raise ValueError(f"names no {'socket' if scheme == 'unix' else 'host'} after {scheme}://")
+    return text
+
+
+def _check_host(host: str) -> None:
+    if _literal(host) is not None:
+        return
+    if _NUMERIC_END.search(host):
+        raise ValueError("names a host by a number that is no ordinary IP address")
+    if not _HOST.fullmatch(host):
+        raise ValueError("names a host that is neither a name nor an IP address")
+
+
+def _literal(host: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None

@@ -1,0 +1,1 @@
+"""The decisions, pure: no IO, no clock, no Redis. Values in, values out."""

@@ -1,0 +1,122 @@
+"""A first look, or a new one after the state was lost: takes what is there, without events.
+
+Pages are committed as they come. ``epoch`` is empty from the first chunk to the last: whatever interrupts a
+baseline, the next poll is a baseline again. Only the last chunk of a Complete snapshot, which also forgets
+what was not shown, sets the epoch.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter
+
+from notifier.core import codec
+from notifier.core.diff import first_state
+from notifier.core.view import Learned, View
+from notifier.errors import SourceError
+from notifier.models import ConnectionState, Kind
+from notifier.poller.commits import CHUNK, Chain
+from notifier.poller.look import Findings, Memory, Settings, Tools
+from notifier.poller.traversal import Complete, Partial, Seen, items_of, live_counts, readable
+from notifier.store.state import SCHEMA, Commit, Meta
+
+
+def cause_for(meta: Meta, settings: Settings, size: int, *, known_before: int) -> str | None:
+    """Why this poll has to be a baseline, or None where the state can be diffed against."""
+    if not meta.version:
+        return "state_lost" if known_before else "first_run"
+    if meta.baseline or not meta.epoch:
+        return meta.baseline or "state_lost"
+    if meta.schema != SCHEMA:
+        return "schema"
+    if meta.base_url != settings.base_url:
+        return "base_url"
+    if meta.api_version != settings.api_version:
+        return "api_version"
+    recorded = meta.counts.get(Kind.CONNECTION, 0) + meta.counts.get("tombstone", 0)
+    return "size" if size != recorded else None
+
+
+class Baseline:
+    """One poll that takes the list as it is."""
+
+    def __init__(
+        self, tools: Tools, settings: Settings, memory: Memory, chain: Chain, cause: str, expected: int
+    ) -> None:
+        self._tools = tools
+        self._settings = settings
+        self._memory = memory
+        self._chain = chain
+        self._cause = cause
+        self._expected = expected  # connections known before: then an empty list is no baseline
+        self._is_done = False
+        self._view = View("")
+        self._seen = Seen()
+        self._shown: dict[str, bytes] = {}  # id -> fingerprint
+        self._counts: Counter[str] = Counter()
+        self._pending: dict[str, bytes] = {}
+
+    async def run(self) -> Findings:
+        """Look and commit, chunk by chunk; the last one, which ends the baseline, is left to the caller."""
+        try:
+            await self._take_pages()
+        except SourceError as error:
+            return self._unfinished(Partial(str(error), error))
+        if self._seen.faults:
+            return self._unfinished(Partial(self._seen.faults[0]))
+        if self._expected and not self._seen.items:
+            return self._unfinished(
+                Partial(f"the list is empty, but {self._expected} connections were known")
+            )
+        forgotten = [id_ async for id_, _ in self._tools.store.all_states() if id_ not in self._shown]
+        counts = dict(self._counts)
+        meta = {
+            "baseline": "",
+            "epoch": secrets.token_hex(8),
+            "base_url": self._settings.base_url,
+            "api_version": self._settings.api_version,
+            "counts": {kind: counts.get(kind, 0) for kind in (*Kind, "tombstone")},
+        }
+        self._is_done = True
+        last = Commit(states=self._pending, forgotten=forgotten, meta=meta)
+        return Findings(Complete(), self._seen, None, (self._cause, counts), last)
+
+    def remember(self, version: str) -> None:
+        """All of it is committed, the last part at ``version``."""
+        self._memory.view = View(version)
+        if self._is_done:
+            self._memory.known_before = self._counts[Kind.CONNECTION]
+            self._memory.view.update(version, Learned(self._shown, is_whole=True))
+
+    async def _take_pages(self) -> None:
+        async for fresh in items_of(self._tools.source, self._view, self._seen):
+            observed = list(readable(fresh, self._seen, self._settings.untracked))
+            stored = await self._tools.store.states([item.id for _, item in observed])
+            for (fingerprint, item), before in zip(observed, stored, strict=True):
+                state = first_state(item)
+                if item.id in self._shown:  # shown twice; a change in between is for the next poll to tell
+                    continue
+                self._shown[item.id] = fingerprint
+                self._counts.update(live_counts(state))
+                self._counts["needs_attention"] += _in_need(state)
+                value = codec.encode(state, self._chain.words)
+                if value != before:
+                    self._pending[item.id] = value
+            while len(self._pending) > CHUNK:
+                await self._flush()
+
+    async def _flush(self) -> None:
+        ids = list(self._pending)[:CHUNK]
+        states = {id_: self._pending.pop(id_) for id_ in ids}
+        await self._chain.commit(Commit(states=states), {"baseline": self._cause, "epoch": ""})
+
+    def _unfinished(self, outcome: Partial) -> Findings:
+        """What was seen is kept; the next poll is a baseline again."""
+        last = Commit(states=self._pending, meta={"baseline": self._cause, "epoch": ""})
+        return Findings(outcome, self._seen, None, last=last)
+
+
+def _in_need(state: ConnectionState) -> int:
+    return sum(
+        1 for group in state.group_connections.values() if group.fields.get("status") == "needs_attention"
+    )

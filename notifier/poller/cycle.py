@@ -1,0 +1,257 @@
+"""One poll: what the list shows now against what is stored, committed in chunks.
+
+The three outcomes of a look at the source are kept apart from start to end: a baseline takes what is there
+without a word, a held snapshot changes nothing, and everything else is diffed. Only a Complete snapshot
+can make anything absent, and even then the mass guard and Clasp's own 404 stand before a removal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from notifier.clasp.decode import Unreadable, read
+from notifier.clock import iso
+from notifier.core import codec
+from notifier.core.diff import diff, missing_children, remove
+from notifier.core.events import Origin
+from notifier.core.removals import Held, held_kinds
+from notifier.core.view import Learned
+from notifier.errors import SourceError
+from notifier.models import ConnectionState, Kind, Transition
+from notifier.poller.commits import Chain, Change, chunks
+from notifier.poller.look import ConnectionChild, Findings, Memory, Settings, Tools
+from notifier.poller.traversal import (
+    Complete,
+    Partial,
+    Seen,
+    Sighting,
+    forgetting,
+    traverse,
+    without_fields,
+)
+from notifier.store.state import Meta
+
+
+class Cycle:
+    """One poll of a source that has its baseline."""
+
+    def __init__(
+        self, tools: Tools, settings: Settings, memory: Memory, meta: Meta, chain: Chain, held: Held | None
+    ) -> None:
+        self._tools = tools
+        self._settings = settings
+        self._memory = memory
+        self._meta = meta
+        self._chain = chain
+        self._held = held
+        self._began = tools.store.now()
+        self._began_s = tools.clock.monotonic()
+        self._budget = settings.request_budget
+        self._learned = Learned()
+        self._live: set[str] | None = None  # read from the store where the view does not know it yet
+
+    async def run(self) -> Findings:
+        """Look, diff and commit, chunk by chunk."""
+        tools, memory = self._tools, self._memory
+        seen, outcome = await traverse(
+            tools.source, memory.view, tools.store, self._chain.words, self._settings.untracked
+        )
+        known = self._chain.counts.get(Kind.CONNECTION, 0)
+        if known and seen.items and not (seen.has_known or seen.unreadable):
+            return self._hold_whole(seen, outcome)
+        missing = await self._missing(seen) if isinstance(outcome, Complete) else None
+        missing_below = self._missing_below(seen)
+        held = self._guard(seen, missing or set(), missing_below)
+        gone, found = await self._confirm(missing, held)
+        changes = self._changes(seen, found, gone, missing_below, held)
+        await self._commit(changes)
+        self._learned = self._learn(seen, found, changes, missing_below)
+        return Findings(outcome, seen, self._still_held(held, missing, missing_below))
+
+    def remember(self, version: str) -> None:
+        """The whole poll is committed, the last time at ``version``: now, not before, the view may change."""
+        self._memory.known_before = self._chain.counts.get(Kind.CONNECTION, 0)
+        self._memory.view.update(version, self._learned)
+
+    def _hold_whole(self, seen: Seen, outcome: Complete | Partial) -> Findings:
+        """Nothing in common with the state: another account's key, or the first page of one."""
+        if isinstance(outcome, Partial):
+            return Findings(outcome, seen, self._held)
+        held = self._held
+        if held is None or not held.whole_snapshot:
+            held = Held(iso(self._began), whole_snapshot=True)
+        return Findings(Partial("the list shares no connection with what is known"), seen, held)
+
+    # --- what is not there ---
+
+    async def _missing(self, seen: Seen) -> set[str]:
+        """Live connections that a Complete snapshot did not show."""
+        fresh = seen.fresh_ids
+        view = self._memory.view
+        if view.is_whole:
+            return view.not_hit(seen.hits) - fresh
+        self._live = {
+            id_ async for id_, value in self._tools.store.all_states() if not codec.is_tombstone(value)
+        }
+        return self._live - fresh - view.ids_of(seen.hits)
+
+    def _missing_below(self, seen: Seen) -> set[ConnectionChild]:
+        """Live children that a readable list of their parent did not show."""
+        return {
+            (id_, child)
+            for id_, sighting in seen.changed.items()
+            if sighting.stored is not None and sighting.stored.removed_at is None
+            for child in missing_children(sighting.stored, sighting.seen)
+        }
+
+    def _guard(self, seen: Seen, missing: set[str], missing_below: set[ConnectionChild]) -> frozenset[Kind]:
+        by_kind: dict[Kind, list[str]] = {Kind.CONNECTION: list(missing)}
+        for _, (kind, id_) in missing_below:
+            by_kind.setdefault(kind, []).append(id_)
+        counts = {kind: self._chain.counts.get(kind, 0) for kind in Kind}
+        is_approved = self._held is not None and self._held.approved
+        approved = (
+            {id_ for ids in self._held.ids.values() for id_ in ids} if self._held and is_approved else set()
+        )
+        return held_kinds(by_kind, counts, approved, self._settings.guard, is_empty=not seen.items)
+
+    def _still_held(
+        self, kinds: frozenset[Kind], missing: set[str] | None, missing_below: set[ConnectionChild]
+    ) -> Held | None:
+        """What waits for a person after this poll. A Partial poll cannot end the wait for connections."""
+        before = self._held
+        if missing is None and before is not None:
+            return before
+        ids: dict[str, list[str]] = {}
+        if Kind.CONNECTION in kinds:
+            ids[Kind.CONNECTION] = sorted(missing or ())
+        for kind in (Kind.GROUP_CONNECTION, Kind.MILESTONE):
+            if kind in kinds:
+                ids[kind] = sorted(id_ for _, (child_kind, id_) in missing_below if child_kind is kind)
+        if ids:
+            since = before.since if before is not None and not before.approved else iso(self._began)
+            return Held(since, ids)
+        if before is not None and before.approved:
+            absent = {*(missing or ()), *(id_ for _, (_, id_) in missing_below)}
+            rest = {kind: [id_ for id_ in ids if id_ in absent] for kind, ids in before.ids.items()}
+            return Held(before.since, rest, approved=True) if any(rest.values()) else None
+        return None
+
+    async def _confirm(
+        self, missing: set[str] | None, held: frozenset[Kind]
+    ) -> tuple[dict[str, ConnectionState], dict[str, Sighting]]:
+        """Ask Clasp for each connection whose absence is proven: (gone, found after all), by id."""
+        gone: dict[str, ConnectionState] = {}
+        found: dict[str, Sighting] = {}
+        if missing is None:
+            return gone, found
+        self._memory.absent.keep_only(missing)
+        proven = sorted(self._memory.absent.missed(missing, self._began_s))
+        if Kind.CONNECTION in held or not proven:
+            return gone, found
+        asked = proven[: self._budget]
+        self._budget -= len(asked)
+        states = await self._tools.store.states(asked)
+        for id_, value in zip(asked, states, strict=True):
+            if value is None:
+                continue
+            stored = codec.decode(value, self._chain.words)
+            try:
+                raw = await self._tools.source.connection(id_)
+                seen = None if raw is None else without_fields(read(raw), self._settings.untracked)
+            except (SourceError, Unreadable):
+                continue  # unknown, so not gone; asked again in the next poll
+            if seen is None:
+                gone[id_] = stored
+            else:
+                self._memory.absent.seen([id_])
+                found[id_] = Sighting(stored, seen, None)
+        return gone, found
+
+    # --- what is there ---
+
+    def _changes(
+        self,
+        seen: Seen,
+        found: Mapping[str, Sighting],
+        gone: Mapping[str, ConnectionState],
+        missing_below: set[ConnectionChild],
+        held: frozenset[Kind],
+    ) -> list[Change]:
+        now = int(self._began.timestamp())
+        forget_before = now - int(self._settings.history.total_seconds())
+        proven = {
+            key
+            for key in self._memory.absent_children.missed(missing_below, self._began_s)
+            if key[1][0] not in held
+        }
+        changes = []
+        for id_, sighting in [*seen.changed.items(), *found.items()]:
+            stored = sighting.stored and forgetting(sighting.stored, self._settings.untracked)
+            removable = {child for parent, child in proven if parent == id_} if proven else ()
+            step = diff(stored, sighting.seen, now=now, removable=removable, forget_before=forget_before)
+            if step.transitions or step.state != sighting.stored:
+                changes.append(Change(id_, sighting.stored, step))
+        changes += [Change(id_, stored, remove(stored, id_, now=now)) for id_, stored in gone.items()]
+        return changes
+
+    async def _commit(self, changes: list[Change]) -> None:
+        if not changes:
+            return
+        chain = self._chain
+        seen_at = iso(self._tools.store.now())
+        origin = Origin(self._settings.name, self._meta.epoch, seen_at, self._meta.complete_at)
+        names = await self._tools.names.look_up(*_named(changes), self._budget)
+        for chunk in chunks(changes, chain.counts, chain.words, origin, names, self._tools.router):
+            await chain.commit(chunk.commit, {"counts": chunk.counts})
+            chain.counts = chunk.counts
+            chain.events += chunk.events
+            chain.connections += len(chunk.commit.states)
+
+    def _learn(
+        self,
+        seen: Seen,
+        found: Mapping[str, Sighting],
+        changes: list[Change],
+        missing_below: set[ConnectionChild],
+    ) -> Learned:
+        """What this poll says about absences and fingerprints."""
+        memory = self._memory
+        gone = {change.id for change in changes if change.diff.state.removed_at is not None}
+        removed_below = {
+            (change.id, (step.kind, step.id))
+            for change in changes
+            for step in change.diff.transitions
+            if step.verb == "removed"
+        }
+        waiting = missing_below - removed_below
+        loose = {id_ for id_, _ in waiting} | found.keys()
+        same = dict(seen.same)
+        for id_, sighting in seen.changed.items():
+            if id_ not in loose and sighting.fingerprint is not None:
+                same[id_] = sighting.fingerprint
+        shown = seen.changed.keys() | seen.same.keys()
+        if len(memory.absent):
+            memory.absent.seen(shown | memory.view.ids_of(seen.hits))
+        memory.absent_children.keep_only(
+            key for key in memory.absent_children if key in waiting or key[0] not in shown
+        )
+        if self._live is not None:
+            loose |= self._live - same.keys() - gone - memory.view.ids_of(seen.hits)
+        return Learned(same, loose, gone, is_whole=self._live is not None)
+
+
+def _named(changes: list[Change]) -> tuple[set[str], set[str]]:
+    """The employers and carriers that the events of these changes mention."""
+    employers, carriers = set(), set()
+    for change in changes:
+        steps: tuple[Transition, ...] = change.diff.transitions
+        employer = change.diff.state.fields.get("employer")
+        if steps and isinstance(employer, str):
+            employers.add(employer)
+        carriers |= {
+            step.fields["carrier"]
+            for step in steps
+            if step.kind is Kind.GROUP_CONNECTION and isinstance(step.fields.get("carrier"), str)
+        }
+    return employers, carriers

@@ -1,0 +1,34 @@
+"""The names of all keys of one deployment. One hash tag: they lie in one cluster slot."""
+
+from __future__ import annotations
+
+
+class Keys:
+    """Key names of the deployment ``name``."""
+
+    def __init__(self, name: str) -> None:
+        self.prefix = f"notifier:{{{name}}}:"
+        self.meta = self.prefix + "meta"
+        self.lease = self.prefix + "lease"
+        self.state = self.prefix + "state"
+        self.history = self.prefix + "history"
+        self.inbox = self.prefix + "inbox"
+        self.names = self.prefix + "names"
+        self.attempts = self.prefix + "attempts"
+        self.replicas = self.prefix + "replicas"
+
+    def sink(self, sink: str) -> str:
+        """What is known of a sink's health (hash)."""
+        return f"{self.prefix}sink:{sink}"
+
+    def lanes(self, sink: str) -> str:
+        """A sink's lanes by the time of their next attempt (zset)."""
+        return f"{self.prefix}lanes:{sink}"
+
+    def lane(self, sink: str, key: str) -> str:
+        """One lane: its deliveries in order (list)."""
+        return f"{self.prefix}lane:{sink}:{key}"
+
+    def dead(self, sink: str) -> str:
+        """A sink's dead letters (stream)."""
+        return f"{self.prefix}dead:{sink}"

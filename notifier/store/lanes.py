@@ -1,0 +1,325 @@
+"""What is owed: lanes, claims, settling, dead letters, the health of sinks.
+
+A lane is the FIFO of one ordering key at one sink. Any number of workers claim lanes that are due; a claim
+ends by itself when its time has passed, so a dead worker's deliveries come back. Settling happens inside
+the script that checks the claim: whoever lost it changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+from redis.asyncio import Redis
+
+from notifier.clock import iso
+from notifier.core.retry import Outcome, Verdict
+from notifier.models import Delivery
+from notifier.store.client import translated
+from notifier.store.keys import Keys
+from notifier.store.scripts import load
+
+#: A claim outlives the attempt it is for by this much.
+CLAIM_MARGIN = timedelta(seconds=5)
+#: Rounds of failures in a row after which a sink counts as failing; its recovery wakes what waits.
+FAILING_AFTER = 3
+_json = msgspec.json.Encoder()
+_read_delivery = msgspec.json.Decoder(Delivery)
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """One lane's first delivery, ours until the token's time has passed.
+
+    ``claims`` counts claims in a row that began and were never settled, this one included. ``attempts`` and
+    ``first_us`` (0: none yet) are of earlier, settled attempts. ``failures`` is the sink's count of rounds
+    that failed in a row.
+    """
+
+    sink: str
+    key: str
+    token: str
+    delivery: Delivery
+    claims: int
+    attempts: int
+    first_us: int
+    failures: int
+
+
+class SinkHealth(msgspec.Struct, frozen=True):
+    """What the store knows of a sink. Moments are ISO 8601; ``off`` is set while an operator paused it."""
+
+    waiting: int
+    dead: int
+    failures: int = 0
+    failing_since: str | None = None
+    paused_until: str | None = None
+    reason: str | None = None
+    message: str | None = None
+    off: str | None = None
+    oldest_due: str | None = None
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """A delivery that will not be tried again, and why."""
+
+    key: str
+    reason: str
+    message: str
+    attempts: int
+    first_at: str
+    at: str
+    delivery: Delivery
+    id: str = ""
+
+
+class Lanes:
+    """The lanes, dead letters and health of one deployment's sinks."""
+
+    def __init__(self, redis: Redis, keys: Keys, now_us: Callable[[], int], *, ledger: timedelta) -> None:
+        self._redis = redis
+        self._keys = keys
+        self.now_us = now_us  # the store's time
+        self._ledger = ledger
+        self._claim = load(redis, "claim")
+        self._settle = load(redis, "settle")
+        self._renew = load(redis, "renew")
+        self._replay = load(redis, "replay")
+
+    # --- the dispatcher's side ---
+
+    async def claim(
+        self, sink: str, *, hold: timedelta, most: int, rate: float | None
+    ) -> tuple[list[Claim], timedelta | None]:
+        """Lanes that are due, and how long until it is worth asking again (None: nothing waits)."""
+        gap = int(1_000_000 / rate) if rate else 0
+        with translated("claiming"):
+            wait, failures, *claimed = await self._claim(
+                keys=[self._keys.lanes(sink), self._keys.sink(sink)],
+                args=[self.now_us(), _us(hold + CLAIM_MARGIN), most, gap],
+            )
+        claims = [_read_claim(sink, failures, *entry) for entry in claimed]
+        return claims, None if wait < 0 else timedelta(microseconds=wait)
+
+    async def renew(self, claim: Claim, hold: timedelta) -> Claim | None:
+        """The claim with a new end, or None where it was lost."""
+        with translated("renewing a claim"):
+            token = await self._renew(
+                keys=[self._keys.lanes(claim.sink)],
+                args=[claim.key, claim.token, self.now_us(), _us(hold + CLAIM_MARGIN)],
+            )
+        return msgspec.structs.replace(claim, token=token.decode()) if token else None
+
+    async def settle(self, claim: Claim, outcome: Outcome, *, took_ms: int) -> bool:
+        """End the claim as ``outcome`` says and write the ledger; False where the claim was lost."""
+        now = self.now_us()
+        counts = outcome.verdict is not Verdict.HOLD  # a sink's fault does not use up a delivery's attempts
+        attempts = claim.attempts + counts
+        first_us = claim.first_us or now
+        record = {
+            "at": _iso_us(now),
+            "sink": claim.sink,
+            "key": claim.key,
+            "id": claim.delivery.id,
+            "type": claim.delivery.type,
+            "attempt": claim.attempts + 1,
+            "outcome": outcome.verdict,
+            "reason": outcome.reason,
+            "status": outcome.status,
+            "ms": took_ms,
+        }
+        letter = b""
+        if outcome.verdict is Verdict.DEAD:
+            letter = _json.encode(
+                DeadLetter(
+                    claim.key,
+                    outcome.reason,
+                    outcome.message,
+                    attempts,
+                    _iso_us(first_us),
+                    _iso_us(now),
+                    claim.delivery,
+                )
+            )
+        return await self._end(
+            claim,
+            outcome.verdict,
+            next_us=now + _us(outcome.delay),
+            counters=(attempts, first_us),
+            said=(outcome.reason, outcome.message),
+            records=(_json.encode(record), letter),
+        )
+
+    async def release(self, claim: Claim) -> bool:
+        """Give a claim back unused: the lane is due again, and nothing counts."""
+        return await self._end(
+            claim,
+            "release",
+            next_us=0,
+            counters=(claim.attempts, claim.first_us),
+            said=("", ""),
+            records=(b"", b""),
+        )
+
+    async def _end(
+        self,
+        claim: Claim,
+        verdict: str,
+        *,
+        next_us: int,
+        counters: tuple[int, int],
+        said: tuple[str, str],
+        records: tuple[bytes, bytes],
+    ) -> bool:
+        now = self.now_us()
+        oldest = f"{max(0, (now - _us(self._ledger)) // 1000)}-0"
+        sink = claim.sink
+        with translated("settling"):
+            answer = await self._settle(
+                keys=[
+                    self._keys.lanes(sink),
+                    self._keys.sink(sink),
+                    self._keys.attempts,
+                    self._keys.dead(sink),
+                ],
+                args=[
+                    claim.key,
+                    claim.token,
+                    verdict,
+                    now,
+                    next_us & ~1,
+                    *counters,
+                    FAILING_AFTER,
+                    oldest,
+                    claim.failures,
+                    *said,
+                    *records,
+                ],
+            )
+        return bool(answer == b"settled")
+
+    # --- the operator's side ---
+
+    async def health(self, sink: str) -> SinkHealth:
+        """How a sink stands."""
+        lanes = self._keys.lanes(sink)
+        with translated("reading a sink's health"):
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.hgetall(self._keys.sink(sink))
+                pipe.zcard(lanes)
+                pipe.xlen(self._keys.dead(sink))
+                pipe.zrange(lanes, 0, 0, withscores=True)
+                fields, waiting, dead, first = await pipe.execute()
+        text = {name.decode(): value.decode() for name, value in fields.items()}
+        return SinkHealth(
+            waiting=waiting,
+            dead=dead,
+            failures=int(text.get("failures", 0)),
+            failing_since=_iso_or_none(text.get("failing_since")),
+            paused_until=_iso_or_none(text.get("paused_until")),
+            reason=text.get("reason") or None,
+            message=text.get("message") or None,
+            off=text.get("off"),
+            oldest_due=_iso_us(int(first[0][1])) if first else None,
+        )
+
+    async def switch_off(self, sink: str, why: str) -> None:
+        """An operator pauses a sink: it keeps everything and sends nothing."""
+        with translated("pausing a sink"):
+            await self._redis.hset(self._keys.sink(sink), "off", why)
+
+    async def switch_on(self, sink: str) -> None:
+        """Undo :meth:`switch_off`, and try a sink that was paused for a fault at once."""
+        with translated("resuming a sink"):
+            await self._redis.hdel(self._keys.sink(sink), "off")
+            if await self._redis.hexists(self._keys.sink(sink), "paused_until"):
+                await self._redis.hset(self._keys.sink(sink), "paused_until", self.now_us())
+            key = self._keys.lanes(sink)
+            for lane, due in await self._redis.zrange(key, 0, 999, withscores=True):
+                if int(due) % 2 == 0:  # waits; an odd one is claimed
+                    await self._redis.zadd(key, {lane: self.now_us()}, xx=True, lt=True)
+
+    async def known_sinks(self) -> set[str]:
+        """Every sink that this deployment holds lanes or dead letters of, configured or not."""
+        found = set()
+        for mark in ("lanes:", "dead:"):
+            start = self._keys.prefix + mark
+            with translated("listing sinks"):
+                async for key in self._redis.scan_iter(match=_literal(start) + "*", count=1000):
+                    found.add(key.decode()[len(start) :])
+        return found
+
+    async def drop(self, sink: str) -> int:
+        """Forget a sink with everything that it is owed; how many lanes that were."""
+        lanes = self._keys.lanes(sink)
+        with translated("dropping a sink"):
+            keys = await self._redis.zrange(lanes, 0, -1)
+            async with self._redis.pipeline(transaction=True) as pipe:
+                for key in keys:
+                    pipe.delete(self._keys.lane(sink, key.decode()))
+                pipe.delete(lanes, self._keys.sink(sink), self._keys.dead(sink))
+                await pipe.execute()
+        return len(keys)
+
+    async def dead_letters(self, sink: str, *, after: str = "-", most: int = 1000) -> list[DeadLetter]:
+        """Dead letters, oldest first; ``after`` is the id of the last one already read."""
+        start = after if after == "-" else f"({after}"
+        with translated("reading dead letters"):
+            entries = await self._redis.xrange(self._keys.dead(sink), min=start, count=most)
+        return [_read_letter(id_, fields) for id_, fields in entries]
+
+    async def dead_letter(self, sink: str, id_: str) -> DeadLetter | None:
+        """One dead letter."""
+        with translated("reading a dead letter"):
+            entries = await self._redis.xrange(self._keys.dead(sink), min=id_, max=id_)
+        return _read_letter(*entries[0]) if entries else None
+
+    async def replay(self, sink: str, letters: Sequence[DeadLetter]) -> int:
+        """Put dead letters back into their lanes, in the order given; how many were still there."""
+        args: list[Any] = [self.now_us()]
+        for letter in letters:
+            args += (letter.id, letter.key, b"0 0 0\n" + _json.encode(letter.delivery))
+        with translated("replaying"):
+            return int(await self._replay(keys=[self._keys.dead(sink), self._keys.lanes(sink)], args=args))
+
+    async def drop_dead(self, sink: str, ids: Sequence[str]) -> int:
+        """Forget dead letters; how many were still there."""
+        with translated("dropping dead letters"):
+            return int(await self._redis.xdel(self._keys.dead(sink), *ids)) if ids else 0
+
+    async def attempts(self, *, newest: int) -> list[dict[str, Any]]:
+        """The newest attempts of the ledger, newest first."""
+        with translated("reading the ledger"):
+            entries = await self._redis.xrevrange(self._keys.attempts, count=newest)
+        return [msgspec.json.decode(fields[b"attempt"]) for _, fields in entries]
+
+
+def _read_claim(sink: str, failures: int, key: bytes, token: bytes, value: bytes) -> Claim:
+    head, _, text = value.partition(b"\n")
+    claims, attempts, first_us = map(int, head.split())
+    return Claim(
+        sink, key.decode(), token.decode(), _read_delivery.decode(text), claims, attempts, first_us, failures
+    )
+
+
+def _read_letter(id_: bytes, fields: dict[bytes, bytes]) -> DeadLetter:
+    letter = msgspec.json.decode(fields[b"letter"], type=DeadLetter)
+    return msgspec.structs.replace(letter, id=id_.decode())
+
+
+def _us(span: timedelta) -> int:
+    return int(span.total_seconds() * 1_000_000)
+
+
+def _iso_us(us: int) -> str:
+    return iso(datetime.fromtimestamp(us / 1_000_000, UTC))
+
+
+def _iso_or_none(text: str | None) -> str | None:
+    return _iso_us(int(text)) if text else None
+
+
+def _literal(pattern: str) -> str:
+    """``pattern`` with the characters escaped that SCAN would take for a glob."""
+    return "".join(f"[{char}]" if char in "*?[" else char for char in pattern)

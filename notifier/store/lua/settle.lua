@@ -1,0 +1,91 @@
+--[[ End a claim: the delivery is done, waits for another attempt, or is dead. A settle whose claim was
+lost to another worker does nothing.
+
+KEYS[1] lanes:SINK  zset    see claim.lua
+KEYS[2] sink:SINK   hash    failures in a row, failing_since (us), reason, message, paused_until, recovering
+KEYS[3] attempts    stream  the ledger of attempts
+KEYS[4] dead:SINK   stream  dead letters
+ARGV    lane key, token, verdict (delivered | retry | hold | dead | release), now (us), next attempt (us),
+        attempts, first attempt (us), failures in a row from which the sink counts as failing,
+        ledger min id, failures at the claim, reason, message, ledger entry (JSON; '' for none), dead letter (JSON; '' for none)
+
+Attempts that ran side by side and failed count as one failure. The first success of a sink that was
+failing makes its waiting lanes due, spread over ten seconds.
+Returns 'settled' or 'lost'. ]]
+
+local key, token, verdict, now, next_at = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
+local attempts, first, threshold = ARGV[6], ARGV[7], tonumber(ARGV[8])
+local seen_failures, reason, message = tonumber(ARGV[10]), ARGV[11], ARGV[12]
+local score = redis.call('ZSCORE', KEYS[1], key)
+if not score or string.format('%.0f', tonumber(score)) ~= token then return 'lost' end
+local lane = string.gsub(KEYS[1], 'lanes:(.*)$', 'lane:%1:', 1) .. key
+local delivery = redis.call('LINDEX', lane, 0)
+
+local function even(us) return string.format('%.0f', us - us % 2) end
+
+local function drop_head()
+  redis.call('LPOP', lane)
+  if redis.call('EXISTS', lane) == 1 then
+    redis.call('ZADD', KEYS[1], even(now), key)
+  else
+    redis.call('ZREM', KEYS[1], key)
+  end
+end
+
+local function keep_head(claims, count, since, when)
+  local text = string.match(delivery, '^[^\n]*(\n.*)$')
+  redis.call('LSET', lane, 0, claims .. ' ' .. count .. ' ' .. since .. text)
+  redis.call('ZADD', KEYS[1], even(when), key)
+end
+
+local function wake_waiting()
+  local waiting = redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. even(now), '+inf', 'LIMIT', 0, 1000)
+  for at, other in ipairs(waiting) do
+    local due = tonumber(redis.call('ZSCORE', KEYS[1], other))
+    local spread = now + 10000000 * at / #waiting
+    if due % 2 == 0 and due > spread then redis.call('ZADD', KEYS[1], even(math.floor(spread)), other) end
+  end
+  if #waiting == 1000 then
+    redis.call('HSET', KEYS[2], 'recovering', 1)
+  else
+    redis.call('HDEL', KEYS[2], 'recovering')
+  end
+end
+
+if verdict == 'release' then
+  local claims, rest = string.match(delivery, '^(%d+) ([^\n]*)\n')
+  local count, since = string.match(rest, '^(%d+) (%d+)')
+  keep_head(math.max(tonumber(claims) - 1, 0), count, since, now)
+  return 'settled'
+end
+
+if verdict == 'delivered' then
+  local sink = redis.call('HMGET', KEYS[2], 'failures', 'recovering', 'paused_until')
+  drop_head()
+  if sink[1] or sink[3] then
+    redis.call('HDEL', KEYS[2], 'failures', 'failing_since', 'reason', 'message', 'paused_until')
+  end
+  if sink[2] or sink[3] or tonumber(sink[1] or 0) >= threshold then wake_waiting() end
+elseif verdict == 'dead' then
+  drop_head()
+else
+  keep_head(0, attempts, first, tonumber(next_at))
+end
+
+if verdict == 'retry' or verdict == 'hold' then
+  local failures = tonumber(redis.call('HGET', KEYS[2], 'failures') or 0)
+  if failures == seen_failures then redis.call('HSET', KEYS[2], 'failures', failures + 1) end
+  redis.call('HSETNX', KEYS[2], 'failing_since', string.format('%.0f', now))
+  redis.call('HSET', KEYS[2], 'reason', reason, 'message', message)
+end
+if verdict == 'hold' then
+  redis.call('HSET', KEYS[2], 'paused_until', next_at)
+elseif verdict == 'retry' or verdict == 'dead' then
+  redis.call('HDEL', KEYS[2], 'paused_until')  -- it answered, if not as hoped: the sink is there
+end
+if ARGV[13] ~= '' then
+  redis.call('XADD', KEYS[3], '*', 'attempt', ARGV[13])
+  redis.call('XTRIM', KEYS[3], 'MINID', '~', ARGV[9])
+end
+if ARGV[14] ~= '' then redis.call('XADD', KEYS[4], '*', 'letter', ARGV[14]) end
+return 'settled'

@@ -1,0 +1,64 @@
+"""The cache of names: a hash whose values carry their own expiry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+from redis.asyncio import Redis
+
+from notifier.store.client import translated
+from notifier.store.keys import Keys
+
+_json = msgspec.json.Encoder()
+
+
+class NameCache:
+    """Values by key, until they expire."""
+
+    def __init__(self, redis: Redis, keys: Keys, now_us: Callable[[], int]) -> None:
+        self._redis = redis
+        self._key = keys.names
+        self._now_us = now_us
+
+    async def get(self, keys: Sequence[str]) -> dict[str, Any]:
+        """The values that are there and have not expired. A value may be None: known to be absent."""
+        if not keys:
+            return {}
+        with translated("reading names"):
+            values = await self._redis.hmget(self._key, list(keys))
+        found = {}
+        for key, value in zip(keys, values, strict=True):
+            if value is not None:
+                expires_us, content = msgspec.json.decode(value)
+                if expires_us > self._now_us():
+                    found[key] = content
+        return found
+
+    async def put(self, entries: Mapping[str, Any], lifetime: timedelta) -> None:
+        """Remember these for ``lifetime``."""
+        if entries:
+            expires_us = self._now_us() + int(lifetime.total_seconds() * 1_000_000)
+            with translated("writing names"):
+                await self._redis.hset(
+                    self._key,
+                    mapping={key: _json.encode([expires_us, value]) for key, value in entries.items()},
+                )
+
+    async def sweep(self) -> int:
+        """Drop what has expired; how many those were."""
+        expired, cursor = [], 0
+        while True:
+            with translated("sweeping names"):
+                cursor, batch = await self._redis.hscan(self._key, cursor, count=1000)
+            expired += [
+                key for key, value in batch.items() if msgspec.json.decode(value)[0] <= self._now_us()
+            ]
+            if cursor == 0:
+                break
+        if expired:
+            with translated("sweeping names"):
+                await self._redis.hdel(self._key, *expired)
+        return len(expired)

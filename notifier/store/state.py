@@ -1,0 +1,250 @@
+"""What the poller keeps: state, meta, history, lease, inbox. One writer, by one script.
+
+:meth:`StateStore.commit` is the only write of state. It takes the version that the change was made from and
+the lease it was made under, and either everything in it happened or nothing did. A commit whose reply was
+lost is sent again under the same id and gets the old answer.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+from redis.asyncio import Redis
+
+from notifier.clock import Clock
+from notifier.core.codec import Words
+from notifier.core.removals import Held
+from notifier.errors import LeaseLost, StateMoved, StoreUnavailable
+from notifier.models import Owed
+from notifier.store.client import translated
+from notifier.store.keys import Keys
+from notifier.store.scripts import load
+
+SCHEMA = 1
+_TRIES = 3  # of a commit whose reply was lost: the id makes them one
+_json = msgspec.json.Encoder()
+
+
+class Meta(msgspec.Struct, frozen=True):
+    """The hash ``meta``. ``version`` is the id of the last commit ('' before the first).
+
+    ``epoch`` is '' while a baseline is under way, and ``baseline`` says why it is. ``counts`` maps a kind
+    (and ``tombstone``) to how many the state holds. ``complete_at`` is when the last Complete snapshot began.
+    ``told`` is what the notifier last said of itself, by report type.
+    """
+
+    version: str = ""
+    schema: int = SCHEMA
+    epoch: str = ""
+    baseline: str = ""
+    base_url: str = ""
+    api_version: str = ""
+    counts: dict[str, int] = {}
+    complete_at: str | None = None
+    held: Held | None = None
+    told: dict[str, Any] = {}
+    words: list[Any] = []
+
+
+class Commit(msgspec.Struct, frozen=True):
+    """One chunk of a poll. ``meta`` holds the fields of :class:`Meta` to set."""
+
+    meta: Mapping[str, Any] = {}
+    states: Mapping[str, bytes] = {}
+    forgotten: Sequence[str] = ()
+    history: Sequence[str] = ()
+    owed: Sequence[Owed] = ()
+    inbox_upto: str = ""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to write."""
+        return not (
+            self.meta or self.states or self.forgotten or self.history or self.owed or self.inbox_upto
+        )
+
+
+class Lease(msgspec.Struct, frozen=True):
+    """The fence of a poller: the lease's number and the random id of its holder."""
+
+    number: int
+    holder: str
+
+
+class InboxEntry(msgspec.Struct, frozen=True):
+    """Something a person wrote: ``what`` is ``approve``, ``value`` its JSON."""
+
+    id: str
+    what: str
+    value: Any
+
+
+class StateStore:
+    """The state of one deployment."""
+
+    def __init__(self, redis: Redis, keys: Keys, clock: Clock, *, history: timedelta) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._clock = clock
+        self._history = history
+        self._offset_us: int | None = None
+        self._commit = load(redis, "commit")
+        self._lease = load(redis, "lease")
+
+    # --- time ---
+
+    async def sync_time(self) -> None:
+        """Measure the store's clock against this machine's monotonic one."""
+        with translated("TIME"):
+            seconds, micros = await self._redis.time()
+        self._offset_us = seconds * 1_000_000 + micros - int(self._clock.monotonic() * 1_000_000)
+
+    def now_us(self) -> int:
+        """The store's time in microseconds, even (see claim.lua); a worker's wrong clock does not matter."""
+        if self._offset_us is None:
+            raise StoreUnavailable("the store's time is not known yet")
+        return int(self._clock.monotonic() * 1_000_000) + self._offset_us & ~1
+
+    def now(self) -> datetime:
+        """The store's time."""
+        return datetime.fromtimestamp(self.now_us() / 1_000_000, UTC)
+
+    # --- lease ---
+
+    async def take_lease(self, holder: str, ttl: timedelta) -> Lease | None:
+        """Take or renew the lease; None while another worker holds it."""
+        with translated("taking the lease"):
+            number, _ = await self._lease(
+                keys=[self._keys.lease, self._keys.meta],
+                args=[holder, self.now_us(), int(ttl.total_seconds() * 1_000_000)],
+            )
+        return Lease(number, holder) if number else None
+
+    async def give_back_lease(self, holder: str) -> None:
+        """Let another worker poll at once."""
+        with translated("giving back the lease"):
+            await self._lease(keys=[self._keys.lease, self._keys.meta], args=[holder, self.now_us(), 0])
+
+    # --- reading ---
+
+    async def meta(self) -> Meta:
+        """The deployment's meta; a new one where there is none."""
+        with translated("reading meta"):
+            fields = await self._redis.hgetall(self._keys.meta)
+        return _read_meta(fields)
+
+    async def size(self) -> int:
+        """How many connections the state holds, tombstones included."""
+        with translated("reading the state's size"):
+            return int(await self._redis.hlen(self._keys.state))
+
+    async def states(self, ids: Sequence[str]) -> list[bytes | None]:
+        """The encoded states of these connections."""
+        if not ids:
+            return []
+        with translated("reading states"):
+            return list(await self._redis.hmget(self._keys.state, list(ids)))
+
+    async def all_states(self) -> AsyncIterator[tuple[str, bytes]]:
+        """Every connection's encoded state, in no order; one that changes meanwhile may come twice."""
+        cursor = 0
+        while True:
+            with translated("reading the state"):
+                cursor, batch = await self._redis.hscan(self._keys.state, cursor, count=1000)
+            for id_, value in batch.items():
+                yield id_.decode(), value
+            if cursor == 0:
+                return
+
+    async def history(self, *, newest: int) -> list[tuple[str, dict[str, Any]]]:
+        """The newest entries of the history, newest first: (ISO time of the commit, event)."""
+        with translated("reading the history"):
+            entries = await self._redis.xrevrange(self._keys.history, count=newest)
+        return [(_entry_time(id_), msgspec.json.decode(fields[b"event"])) for id_, fields in entries]
+
+    # --- writing ---
+
+    async def commit(self, lease: Lease, expected: str, change: Commit) -> str:
+        """Write ``change`` if the lease is still held and the version still ``expected``; the new version.
+
+        Raises ``LeaseLost`` or ``StateMoved`` where nothing was written, ``StoreUnavailable`` where nobody
+        knows: then the next reading of the version tells.
+        """
+        version = secrets.token_hex(12)
+        args = self._commit_args(lease, expected, version, change)
+        keys = [self._keys.meta, self._keys.lease, self._keys.state, self._keys.history, self._keys.inbox]
+        for left in reversed(range(_TRIES)):
+            try:
+                with translated("committing"):
+                    answer, *rest = await self._commit(keys=keys, args=args)
+                break
+            except StoreUnavailable:
+                if not left:
+                    raise
+                await self._clock.sleep(0.1)
+        else:  # pragma: no cover - the loop ends by break or raise
+            raise AssertionError
+        if answer == b"fenced":
+            raise LeaseLost("another worker polls now; nothing of this poll was committed")
+        if answer == b"moved":
+            raise StateMoved(
+                f"the state is at version {rest[0].decode() or '(none)'}, not at {expected or '(none)'}"
+            )
+        return version
+
+    def _commit_args(self, lease: Lease, expected: str, version: str, change: Commit) -> list[Any]:
+        now = self.now_us()
+        oldest = f"{max(0, now // 1000 - int(self._history.total_seconds() * 1000))}-0"
+        args: list[Any] = [lease.number, lease.holder, expected, version, now, oldest, change.inbox_upto]
+        fields = {"schema": SCHEMA, **change.meta} if not expected else change.meta
+        args.append(len(fields))
+        for name, value in fields.items():
+            args += (name, _json.encode(value))
+        args.append(len(change.states))
+        for id_, state in change.states.items():
+            args += (id_, state)
+        args += (len(change.forgotten), *change.forgotten)
+        args += (len(change.history), *change.history)
+        args.append(len(change.owed))
+        for owed in change.owed:
+            args += (owed.sink, owed.key, b"0 0 0\n" + _json.encode(owed.delivery))
+        return args
+
+    # --- inbox ---
+
+    async def write_inbox(self, what: str, value: Any) -> None:
+        """Leave something for the next commit to apply."""
+        with translated("writing to the inbox"):
+            await self._redis.xadd(self._keys.inbox, {"what": what, "value": _json.encode(value)})
+
+    async def inbox(self) -> list[InboxEntry]:
+        """What people wrote and no commit has applied yet, oldest first."""
+        with translated("reading the inbox"):
+            entries = await self._redis.xrange(self._keys.inbox)
+        return [
+            InboxEntry(id_.decode(), fields[b"what"].decode(), msgspec.json.decode(fields[b"value"]))
+            for id_, fields in entries
+        ]
+
+
+def words_of(meta: Meta) -> Words:
+    """The words that the stored states refer to."""
+    return Words(meta.words)
+
+
+def _read_meta(fields: Mapping[bytes, bytes]) -> Meta:
+    raw: dict[str, Any] = {"version": fields.get(b"version", b"").decode()}
+    known = set(Meta.__struct_fields__) - {"version"}
+    for name, value in fields.items():
+        if name.decode() in known:
+            raw[name.decode()] = msgspec.json.decode(value)
+    return msgspec.convert(raw, Meta)
+
+
+def _entry_time(entry_id: bytes) -> str:
+    moment = datetime.fromtimestamp(int(entry_id.split(b"-")[0]) / 1000, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

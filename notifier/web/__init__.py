@@ -1,0 +1,1 @@
+"""What monitoring asks: is it alive, is it keeping its promises, and the numbers."""
