@@ -214,7 +214,9 @@ class _Builder:
 
     def _key(self, top: _Open, event: Event, line: int) -> None:
         if not isinstance(event, ScalarEvent):
-            raise Unparsable(line, "a key must be a word, not a list or mapping (a { or [ that needs quotes?)")
+            raise Unparsable(
+                line, "a key must be a word, not a list or mapping (a { or [ that needs quotes?)"
+            )
         if event.value == "<<" and event.style is None:
             raise Unparsable(line, "merge keys (<<) are not allowed: write the keys out")
         top.key, top.key_line = event.value, line

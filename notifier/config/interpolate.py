@@ -74,7 +74,9 @@ class _Expander:
             raise _Unexpandable(_FORMS)
         self._left -= len(value)
         if self._left < 0:
-            raise _Unexpandable(f"the values of all variables together come to more than {MAX_EXPANDED} bytes")
+            raise _Unexpandable(
+                f"the values of all variables together come to more than {MAX_EXPANDED} bytes"
+            )
         return value, tuple(dict.fromkeys(variables))
 
     def _text(self, text: str, start: int, variables: list[str], *, depth: int) -> tuple[str, int]:

@@ -39,7 +39,9 @@ def check_url(text: str, *, query: bool = True) -> SplitResult:
     if port == 0:
         raise ValueError("names port 0")
     if parts.scheme == "http" and not is_loopback(host):
-        raise ValueError("begins with http://, which is for loopback (127.0.0.1, localhost) only; use https://")
+        raise ValueError(
+            "begins with http://, which is for loopback (127.0.0.1, localhost) only; use https://"
+        )
     return parts
 
 

@@ -47,7 +47,7 @@ _LONGEST_SHOWN = 48
 _SECRETIVE = re.compile(r"xox|whsec_|sk_|://|@|(?=\S*\d)\S{24}", re.IGNORECASE)
 
 
-class UnknownWord(ValueError):
+class UnknownWord(ValueError):  # noqa: N818  -- reads as what it says
     """A word outside a closed set. The text of the error leaves the word out: it may be a secret."""
 
     def __init__(self, what: str, word: str, known: Iterable[str]) -> None:
@@ -57,12 +57,17 @@ class UnknownWord(ValueError):
         self.known = tuple(known)
 
 
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that is most like this one, if any is."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return close[0] if close else None
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """``; did you mean "when"?``, or the whole list where nothing is near and the list is short."""
     words = list(known)
-    close = difflib.get_close_matches(word, words, n=1)
-    if close:
-        return f'; did you mean "{close[0]}"?'
+    if close := closest(word, words):
+        return f'; did you mean "{close}"?'
     if 0 < len(words) <= _MOST_LISTED:
         return "; known: " + ", ".join(words)
     return ""

@@ -252,7 +252,8 @@ def _pack_digits(text: str) -> bytes | None:
 
 
 def _digit_bytes(digits: int) -> int:
-    return ((10**digits - 1).bit_length() + 7) // 8
+    largest: int = 10**digits - 1
+    return (largest.bit_length() + 7) // 8
 
 
 def _counters(state: ConnectionState) -> bytes:

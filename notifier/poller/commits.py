@@ -82,7 +82,9 @@ def chunks(
     running = Counter(counts)
     for at in range(0, len(changes), CHUNK):
         part = changes[at : at + CHUNK]
-        states, history, owed = {}, [], []
+        states: dict[str, bytes] = {}
+        history: list[str] = []
+        owed: list[Owed] = []
         for change in part:
             running.subtract(live_counts(change.stored))
             running.update(live_counts(change.diff.state))

@@ -78,7 +78,7 @@ class Poller:
         clock = self._tools.clock
         while not stop.is_set():
             began = clock.monotonic()
-            result = await self._unless_stopped(self._poll_or_stand_by(), stop)
+            result = await self._unless_stopped(self.poll_once(), stop)
             if result is None:
                 break
             self._hooks.on_polled(msgspec.structs.replace(result, seconds=clock.monotonic() - began))
@@ -130,7 +130,8 @@ class Poller:
             except StoreError as error:
                 _log.warning("lease.not_renewed", error=str(error))
 
-    async def _poll_or_stand_by(self) -> PollResult:
+    async def poll_once(self) -> PollResult:
+        """One poll if the lease is ours or free, else a look at how the other replica does."""
         store = self._tools.store
         try:
             await store.sync_time()

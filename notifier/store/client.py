@@ -69,7 +69,7 @@ _CLASSES: Mapping[type[exceptions.RedisError], str] = {
 
 
 class Address(msgspec.Struct, frozen=True):
-    """A ``store`` URL, parsed. ``kwargs`` are those of redis-py's connection class; they hold the password."""
+    """A ``store`` URL, parsed. ``kwargs`` are for redis-py's connection class and hold the password."""
 
     connection: type[AbstractConnection]
     kwargs: dict[str, Any]
@@ -225,9 +225,13 @@ def _translate(what: str, error: exceptions.RedisError) -> StoreError:
 
 
 def _word_of(error: exceptions.RedisError, text: str) -> str:
-    """The first word of the server's reply, which redis-py cuts off where it has a class for it."""
+    """The first word of the server's reply, which redis-py cuts off where it has a class for it.
+
+    While it connects it wraps what the server said of our password in a mere ConnectionError.
+    """
+    causes = (error, error.__cause__, error.__context__)
     for kind, word in _CLASSES.items():
-        if isinstance(error, kind):
+        if any(isinstance(cause, kind) for cause in causes):
             return word
     return text.partition(" ")[0].rstrip(":")
 

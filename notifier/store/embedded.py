@@ -105,7 +105,9 @@ class Embedded:
                     return
         finally:
             os.close(descriptor)
-        raise StoreUnavailable(f"the embedded server in {self._dir}{self._pid()} does not answer")
+        raise StoreUnavailable(
+            f"the embedded server in {self._dir}{self._pid()} does not answer; end it first"
+        )
 
     async def _adopt(self) -> bool:
         socket = self._recorded_socket()
@@ -142,6 +144,8 @@ class Embedded:
         raise StoreUnavailable(f"the embedded server in {self._dir} does not answer; see {log}")
 
     async def _end(self) -> None:
+        if not self.socket:  # it never answered us
+            return
         await servers.ask(self.socket, "SHUTDOWN")
         async for _ in self._ticks(_END_WAIT_S):
             descriptor = _open(self._dir / "server.lock")
@@ -178,8 +182,8 @@ class Embedded:
         return StoreUnfit(
             f"the embedded server in {self._dir} stopped while starting. Its last words:\n{said}\n"
             "If its append-only file is damaged: restore a copy of the directory, repair it with "
-            "`valkey-check-aof --fix` (or redis-check-aof), or move it away (a new baseline follows, and what "
-            "was not yet delivered is lost). If the disk is full: make room and start again."
+            "`valkey-check-aof --fix` (or redis-check-aof), or move it away (a new baseline follows, and "
+            "what was not yet delivered is lost). If the disk is full: make room and start again."
         )
 
     async def _ticks(self, patience_s: float) -> AsyncIterator[None]:
@@ -251,8 +255,8 @@ async def open_embedded(
             if variable in env:
                 raise StoreUnfit(
                     f"the embedded store would lie on a disk that does not outlive this process ({platform}: "
-                    f"{variable} is set). Set `store` to a redis:// URL, or, where {directory} is a volume that "
-                    "lasts or losing it is fine, add ?ephemeral=ok"
+                    f"{variable} is set). Set `store` to a redis:// URL, or, where {directory} is a volume "
+                    "that lasts or losing it is fine, add ?ephemeral=ok"
                 )
     held = Embedded(Path.cwd() / directory, env, clock)
     try:

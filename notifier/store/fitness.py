@@ -56,10 +56,19 @@ async def examine(redis: Redis, clock: Clock, keys: Keys | None = None) -> list[
     _examine_eviction(info, warnings)
     await _examine_persistence(redis, info, warnings)
     if keys:
-        with translated("trying the commands that the notifier needs"):
-            await redis.eval(_TRIAL, 1, keys.prefix + "trial", str(_SCRATCH_MS))
+        await _try_commands(redis, keys)
     await _examine_clock(redis, clock, warnings)
     return warnings
+
+
+async def _try_commands(redis: Redis, keys: Keys) -> None:
+    try:
+        with translated("trying the commands that the notifier needs"):
+            await redis.eval(_TRIAL, 1, keys.prefix + "trial", str(_SCRATCH_MS))
+    except StoreUnavailable:
+        raise
+    except StoreError as error:
+        raise StoreUnfit(f"the store refuses a command that the notifier needs: {error}") from error
 
 
 async def _info(redis: Redis, warnings: list[str]) -> Mapping[str, Any]:

@@ -12,14 +12,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
-from redis.asyncio import Redis
 
 from notifier.clock import iso
 from notifier.core.retry import Outcome, Verdict
 from notifier.models import Delivery
 from notifier.store.client import translated
 from notifier.store.keys import Keys
-from notifier.store.scripts import load
+from notifier.store.scripts import Client, load
 
 #: A claim outlives the attempt it is for by this much.
 CLAIM_MARGIN = timedelta(seconds=5)
@@ -77,7 +76,7 @@ class DeadLetter(msgspec.Struct, frozen=True):
 class Lanes:
     """The lanes, dead letters and health of one deployment's sinks."""
 
-    def __init__(self, redis: Redis, keys: Keys, now_us: Callable[[], int], *, ledger: timedelta) -> None:
+    def __init__(self, redis: Client, keys: Keys, now_us: Callable[[], int], *, ledger: timedelta) -> None:
         self._redis = redis
         self._keys = keys
         self.now_us = now_us  # the store's time

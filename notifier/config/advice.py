@@ -1,0 +1,185 @@
+"""What is allowed and yet surely not meant: rules that can never match, or are hidden by an earlier one.
+
+Sound, not complete: what is said is true of every event; what is not said may still be odd.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
+from typing import Any
+
+from notifier.config.model import Config
+from notifier.config.rules import RuleConfig, When
+from notifier.config.words import EVENT_TYPES, REPORT_TYPES
+from notifier.models import TRACKED, Kind
+
+_REPORTS = frozenset(REPORT_TYPES)
+_LISTS = (
+    "from_",
+    "to",
+    "category",
+    "carrier",
+    "employer",
+    "carrier_name",
+    "employer_name",
+    "connection",
+    "group_id",
+    "field",
+)
+_KIND_OF_KEY = {
+    "category": Kind.MILESTONE,
+    "carrier": Kind.GROUP_CONNECTION,
+    "carrier_name": Kind.GROUP_CONNECTION,
+    "group_id": Kind.GROUP_CONNECTION,
+}
+_OF_ENTITIES = ("entity", "from_", "to", "employer", "employer_name", "connection", "field")
+
+
+def warnings(config: Config) -> list[str]:
+    """One line for each thing that is surely not meant."""
+    return [*_rules(config), *_hidden(config), *_sinks(config)]
+
+
+def _rules(config: Config) -> Iterator[str]:
+    for index, rule in enumerate(config.rules):
+        who = _who(index, rule)
+        reason = _never(rule.when)
+        if reason:
+            yield f"{who} can never match: {reason}"
+        if rule.when.carrier_name or rule.when.employer_name:
+            if not config.source.enrich:
+                yield f"{who} asks for a name, and source.enrich is false: no name is ever known"
+            if not rule.fallback:
+                yield f"{who} asks for a name and has no fallback: an unknown name means that nothing is sent"
+
+
+def _who(index: int, rule: RuleConfig) -> str:
+    return f'rules[{index}] "{rule.name}"'
+
+
+def _asked_types(when: When) -> frozenset[str]:
+    if not when.type:
+        return frozenset(EVENT_TYPES)
+    known = (*EVENT_TYPES, *REPORT_TYPES)
+    return frozenset(type_ for type_ in known if any(fnmatchcase(type_, glob) for glob in when.type))
+
+
+def _narrowed(when: When) -> Iterator[tuple[str, frozenset[str]]]:
+    """The types that are left after each key of the rule, with a word on the key."""
+    left = _asked_types(when)
+    steps: list[tuple[str, Callable[[str], bool]]] = [
+        (f'"{key.rstrip("_")}" is not known of what the notifier says of itself', lambda t: t not in _REPORTS)
+        for key in _OF_ENTITIES
+        if getattr(when, key)
+    ]
+    if when.entity:
+        steps.append(('"type" and "entity" exclude each other', lambda t: _kind(t) in when.entity))
+    steps += [
+        (f'"{key}" is only of a {kind}', lambda t, kind=kind: _kind(t) == kind)  # type: ignore[misc]
+        for key, kind in _KIND_OF_KEY.items()
+        if getattr(when, key)
+    ]
+    if when.field:
+        steps.append(('no event that is left changes this "field"', lambda t: _can_change(t, when.field)))
+    if when.from_:
+        steps.append(('no event that is left has a "from" like this', lambda t: _can_come(t, when.from_)))
+    if when.to:
+        steps.append(('no event that is left has a "to" like this', lambda t: _can_go(t, when.to)))
+    for reason, keeps in steps:
+        left = frozenset(filter(keeps, left))
+        yield reason, left
+
+
+def _kind(type_: str) -> str:
+    return type_.partition(".")[0]
+
+
+def _verb(type_: str) -> str:
+    return type_.partition(".")[2]
+
+
+def _can_change(type_: str, fields: tuple[str, ...]) -> bool:
+    """Events that only say that an entity is there, or gone, list no changes but that of the status."""
+    verb = _verb(type_)
+    others = set(fields) - {"status"}
+    tracked = set(TRACKED[Kind(_kind(type_))]) if type_ not in _REPORTS else set()
+    return ("status" in fields and verb != "updated") or (
+        verb in {"updated", "status_changed"} and not others.isdisjoint(tracked)
+    )
+
+
+def _can_come(type_: str, statuses: tuple[Any, ...]) -> bool:
+    verb = _verb(type_)
+    return verb != "updated" and (verb not in {"added", "reappeared"} or None in statuses)
+
+
+def _can_go(type_: str, statuses: tuple[Any, ...]) -> bool:
+    verb = _verb(type_)
+    return verb != "updated" and (verb != "removed" or None in statuses)
+
+
+def _never(when: When) -> str:
+    """Why nothing can match, or nothing."""
+    for name, asked, refused in (("from", when.from_, when.not_from), ("to", when.to, when.not_to)):
+        if asked and all(status in refused for status in asked):
+            return f'"{name}" and "not_{name}" exclude each other'
+    if len(set(when.from_)) == 1 and set(when.from_) == set(when.to):
+        return '"from" and "to" are the same status'
+    return next((reason for reason, left in _narrowed(when) if not left), "")
+
+
+def _types(when: When) -> frozenset[str]:
+    left = _asked_types(when)
+    for _, left in _narrowed(when):  # noqa: B007  -- the last is meant
+        pass
+    return left
+
+
+def _hidden(config: Config) -> Iterator[str]:
+    for later, rule in enumerate(config.rules):
+        if _never(rule.when):
+            continue
+        for target in rule.notify:
+            for earlier, other in enumerate(config.rules[:later]):
+                if target.sink in {named.sink for named in other.notify} and covers(other.when, rule.when):
+                    yield (
+                        f'{_who(later, rule)} never reaches the sink "{target.sink}": '
+                        f"{_who(earlier, other)} stands above it and has every event that it matches"
+                    )
+                    break
+
+
+def covers(wide: When, narrow: When) -> bool:
+    """Whether everything that ``narrow`` matches is surely matched by ``wide`` as well."""
+    if not _types(narrow) <= _asked_types(wide):
+        return False
+    if wide.entity and not {_kind(type_) for type_ in _types(narrow)} <= set(wide.entity):
+        return False
+    return (
+        all(_is_implied(getattr(wide, key), getattr(narrow, key)) for key in _LISTS)
+        and _is_kept_out(wide.not_from, narrow.from_, narrow.not_from)
+        and _is_kept_out(wide.not_to, narrow.to, narrow.not_to)
+    )
+
+
+def _is_implied(wide: tuple[Any, ...], narrow: tuple[Any, ...]) -> bool:
+    return not wide or (bool(narrow) and all(value in wide for value in narrow))
+
+
+def _is_kept_out(refused: tuple[Any, ...], asked: tuple[Any, ...], also_refused: tuple[Any, ...]) -> bool:
+    """Whether none of ``refused`` can stand where only ``asked`` may, and ``also_refused`` may not."""
+    return all(status in also_refused or (bool(asked) and status not in asked) for status in refused)
+
+
+def _sinks(config: Config) -> Iterator[str]:
+    named = {target.sink for rule in config.rules for target in (*rule.notify, *rule.fallback)}
+    reported = {target.sink for target in config.self_reports}
+    for name in config.sinks:
+        if name not in named | reported:
+            yield f"sinks.{name}: no rule and no self_reports name it: nothing is ever sent to it"
+    if not reported and not any(_types(rule.when) & _REPORTS for rule in config.rules):
+        yield (
+            "self_reports: nobody is told when the notifier itself is in trouble; "
+            'name a sink there, or add a rule with when: {type: "notifier.*"}'
+        )

@@ -1,0 +1,47 @@
+"""Keys that later releases know: refused by name, so that nobody waits for what is never done.
+
+A table, not code: path of the level -> key -> what to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+_RELEASE = "not available in this release"
+_ALERT_KEYS = (
+    "for",
+    "remind",
+    "group_by",
+    "include_existing",
+    "resolve",
+    "mention",
+    "title",
+    "message",
+)
+
+TOP: Mapping[str, str] = {
+    "calendars": f"calendars are {_RELEASE}",
+    "owners": f"owners are {_RELEASE}",
+    "digests": f"digests are {_RELEASE}",
+    "durability": f'"durability" is {_RELEASE}; it is always "standard"',
+}
+SINK: Mapping[str, str] = {
+    "tls": f"certificates of your own are {_RELEASE}",
+    "proxy": f"proxies are {_RELEASE}",
+    "active": f"quiet hours are {_RELEASE}",
+    "min_severity": f'"min_severity" is {_RELEASE}; choose with rules which sink gets what',
+    "mode": f'"mode: preview" is {_RELEASE}',
+}
+RULE: Mapping[str, str] = {
+    "while": f'alert rules ("while") are {_RELEASE}; use "when"',
+    **{key: f'"{key}" is a key of alert rules, which are {_RELEASE}' for key in _ALERT_KEYS},
+}
+WHEN: Mapping[str, str] = {
+    key: f'"{key}" is a key of alert rules, which are {_RELEASE}; "when" has "to" and "not_to"'
+    for key in ("status", "not_status", "unchanged")
+}
+SINK_TYPES: Mapping[str, str] = {
+    "command": f'sinks of type "command" are {_RELEASE}',
+    "mail": f'sinks of type "mail" are {_RELEASE}',
+    "email": f'sinks of type "email" are {_RELEASE}',
+}

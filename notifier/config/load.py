@@ -1,0 +1,93 @@
+"""A file -> a :class:`Config`, or every problem with it at once.
+
+Read, parse, interpolate, validate. A later stage is silent about a value that an earlier one could not
+make out. No message holds a value that a variable gave, nor one of a key that holds secrets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from notifier.config import explain, references
+from notifier.config.document import MapNode, Problem, parse, plain
+from notifier.config.interpolate import interpolate
+from notifier.config.model import Config
+from notifier.config.words import nearest, path_text
+from notifier.errors import ConfigError
+
+MAX_BYTES = 1024 * 1024
+
+
+def load(path: Path, env: Mapping[str, str]) -> Config:
+    """The configuration in a file, its variables taken from ``env``. Raises :class:`ConfigError`."""
+    root, problems = parse(_read(path))
+    if root is None:
+        raise _error(path, problems)
+    root, missing = interpolate(root, env)
+    problems += missing
+    data = plain(root)
+    config, found = _validate(root, data, path.absolute().parent)
+    unclear = {problem.path for problem in problems}
+    problems += [problem for problem in found if not _is_within(problem, unclear)]
+    if config is None or problems:
+        raise _error(path, problems)
+    return config
+
+
+def _validate(root: MapNode, data: dict[str, Any], directory: Path) -> tuple[Config | None, list[Problem]]:
+    config: Config | None = None
+    errors: list[ErrorDetails] = []
+    try:
+        config = Config.model_validate({**data, "directory": directory})
+    except ValidationError as error:  # raised again elsewhere: this one's text may hold what must not be told
+        errors = error.errors(include_url=False, include_input=False)
+    found = explain.problems(errors, root)
+    if "directory" in data:
+        line = root.lines["directory"]
+        found.append(
+            Problem(line, ("directory",), "unknown key" + nearest("directory", explain.keys(Config)))
+        )
+    found += [explain.finding(root, place, error) for place, error in references.check(data)]
+    return config, found
+
+
+def _is_within(problem: Problem, unclear: Iterable[tuple[str | int, ...]]) -> bool:
+    return any(problem.path[: len(path)] == path for path in unclear)
+
+
+def _error(path: Path, problems: Iterable[Problem]) -> ConfigError:
+    ordered = sorted(problems, key=lambda problem: (problem.line or 0, [str(part) for part in problem.path]))
+    lines = []
+    for problem in ordered:
+        place = f"{path}:{problem.line}" if problem.line else str(path)
+        key = f"{path_text(problem.path)}: " if problem.path else ""
+        lines.append(f"{place}: {key}{problem.message}")
+    return ConfigError(*dict.fromkeys(lines))
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path}: there is no such file; name one with --config or in NOTIFIER_CONFIG "
+            "(config/notifier.yaml is a commented example)"
+        ) from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path}: is a directory; name the file in it") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a file name"
+        raise ConfigError(f"{path}: cannot be read: {reason}") from None
+    if len(data) > MAX_BYTES:
+        raise ConfigError(f"{path}: is larger than 1 MiB: not a configuration")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}:{line}: is not UTF-8 text") from None

@@ -1,0 +1,119 @@
+"""What values must be to each other: names that must exist, keys that need or exclude one another.
+
+Works on the plain data of the file, whatever shape it is in, so that these problems are told together with
+those of single values. What has the wrong shape is passed over here; the models speak of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from notifier.config.document import Path
+from notifier.config.rules import parse_target
+from notifier.config.urls import is_private
+from notifier.config.words import UnknownWord
+
+Finding = tuple[Path, ValueError]
+
+
+def check(data: Mapping[str, Any]) -> Iterator[Finding]:
+    """Path of the key and what is wrong with it, for every problem."""
+    sinks = _mapping(data.get("sinks"))
+    rules = data.get("rules")
+    if "sinks" not in data or data["sinks"] == {}:
+        yield ("sinks",), ValueError("no sink: there is nowhere to send anything; add one (type: console)")
+    if "rules" not in data or rules == []:
+        yield ("rules",), ValueError("no rule: nothing would be sent; add one (when: {} matches every event)")
+    for name, sink in sinks.items():
+        yield from _sink(("sinks", name), _mapping(sink))
+    listed = list(enumerate(rules)) if isinstance(rules, list) else []
+    yield from _names(listed)
+    for index, rule in listed:
+        yield from _rule(("rules", index), _mapping(rule), sinks)
+    yield from _targets(("self_reports",), data.get("self_reports"), sinks)
+
+
+def _sink(path: Path, sink: Mapping[str, Any]) -> Iterator[Finding]:
+    if sink.get("type") == "slack":
+        yield from _slack(path, sink)
+    elif sink.get("type") == "webhook":
+        is_allowed = str(sink.get("allow_private_addresses", False)).lower() == "true"
+        if not is_allowed and _has_private_host(sink.get("url")):
+            yield (
+                (*path, "url"),
+                ValueError(
+                    "is on loopback or in a private network; that needs allow_private_addresses: true"
+                ),
+            )
+
+
+def _slack(path: Path, sink: Mapping[str, Any]) -> Iterator[Finding]:
+    has_token, has_url = "token" in sink, "webhook_url" in sink
+    if has_token and has_url:
+        yield (*path, "webhook_url"), ValueError('"token" and "webhook_url" exclude each other; keep one')
+    if not has_token and not has_url:
+        yield path, ValueError('a Slack sink needs "token" (with "channel") or "webhook_url"')
+    if has_token and not has_url and "channel" not in sink:
+        yield (*path, "channel"), ValueError('required with "token", and not there')
+    if has_url and not has_token and "channel" in sink:
+        yield (*path, "channel"), ValueError("an incoming webhook posts to its own channel; remove the key")
+
+
+def _has_private_host(url: Any) -> bool:
+    try:
+        return is_private(urlsplit(url).hostname or "") if isinstance(url, str) else False
+    except ValueError:
+        return False
+
+
+def _names(rules: list[tuple[int, Any]]) -> Iterator[Finding]:
+    first: dict[str, int] = {}
+    for index, rule in rules:
+        name = _mapping(rule).get("name")
+        if isinstance(name, str) and first.setdefault(name, index) != index:
+            yield ("rules", index, "name"), ValueError(f"rules[{first[name]}] has this name already")
+
+
+def _rule(path: Path, rule: Mapping[str, Any], sinks: Mapping[str, Any]) -> Iterator[Finding]:
+    yield from _targets((*path, "notify"), rule.get("notify"), sinks)
+    yield from _targets((*path, "fallback"), rule.get("fallback"), sinks)
+    when = rule.get("when")
+    if "fallback" in rule and isinstance(when, dict) and not when.keys() & {"carrier_name", "employer_name"}:
+        yield (
+            (*path, "fallback"),
+            ValueError('only for rules on "carrier_name" or "employer_name"; remove the key'),
+        )
+
+
+def _targets(path: Path, listed: Any, sinks: Mapping[str, Any]) -> Iterator[Finding]:
+    is_list = isinstance(listed, list)
+    seen: set[str] = set()
+    for index, item in enumerate(listed if is_list else [] if listed is None else [listed]):
+        where = (*path, index) if is_list else path
+        try:
+            target = parse_target(item)
+        except ValueError:
+            continue
+        if target.sink not in sinks:
+            yield where, UnknownWord("sink", target.sink, sinks)
+        elif target.sink in seen:
+            yield where, ValueError("names this sink twice; one event goes to one sink once")
+        elif target.target is not None:
+            yield from _override(where, _mapping(sinks[target.sink]))
+        seen.add(target.sink)
+
+
+def _override(where: Path, sink: Mapping[str, Any]) -> Iterator[Finding]:
+    if sink.get("type") != "slack":
+        yield where, ValueError('"#" chooses a Slack channel, and this sink is not of type slack')
+    elif "token" not in sink:
+        yield (
+            where,
+            ValueError("an incoming webhook posts to its own channel; another needs a sink with a token"),
+        )
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,159 @@
+"""Rules: which event goes to which sinks."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
+
+from notifier.config.fields import ONE_OR_MORE, Model, Paragraph, RuleName, Status, Text, text, word_from
+from notifier.config.sinks import slack_channel
+from notifier.config.words import EVENT_TYPES, FIELDS, REPORT_TYPES, SELF_REPORTS, SEVERITIES, UnknownWord
+from notifier.models import Kind
+
+_GLOB = re.compile(r"[*?\[]")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A sink, and where in it (a Slack channel) if not at its default."""
+
+    sink: str
+    target: str | None = None
+
+
+def parse_target(value: Any) -> Target:
+    """``backend``, or ``carrier-ops#dental`` for another channel. Raises ``ValueError``."""
+    if isinstance(value, Target):
+        return value
+    sink, mark, channel = text(value).partition("#")
+    if not sink:
+        raise ValueError("names no sink; write the sink's name, or sink#channel")
+    return Target(sink, slack_channel(channel) if mark else None)
+
+
+def _event_type(value: Any) -> str:
+    """A type of event, or a glob that at least one type matches."""
+    word = text(value)
+    known = (*EVENT_TYPES, *REPORT_TYPES)
+    if any(fnmatchcase(type_, word) for type_ in known):
+        return word
+    if word.startswith("alert."):
+        raise ValueError("alert events are not available in this release")
+    if _GLOB.search(word):
+        raise UnknownWord("event type that this pattern matches", word, (*known, *_FAMILIES))
+    raise UnknownWord("event type", word, known)
+
+
+_FAMILIES = tuple(f"{family}.*" for family in (*Kind, "notifier"))
+
+
+_FIELD_NAMES = tuple(dict.fromkeys(("status", *FIELDS)))
+
+
+def _field(value: Any) -> str:
+    if (word := text(value)) not in _FIELD_NAMES:
+        raise UnknownWord("field", word, _FIELD_NAMES)
+    return word
+
+
+def _unreserved(value: Any) -> Any:
+    if value == SELF_REPORTS:
+        raise ValueError(
+            f'"{SELF_REPORTS}" is the name that the notifier\'s own reports go under; take another'
+        )
+    return value
+
+
+EventType = Annotated[
+    str,
+    BeforeValidator(_event_type),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "enum": [*EVENT_TYPES, *REPORT_TYPES]},
+                {"type": "string", "pattern": _GLOB.pattern},
+            ]
+        }
+    ),
+]
+FieldName = Annotated[
+    str, BeforeValidator(_field), WithJsonSchema({"type": "string", "enum": list(_FIELD_NAMES)})
+]
+Texts = Annotated[tuple[Text, ...], *ONE_OR_MORE]
+Statuses = Annotated[tuple[Status, ...], *ONE_OR_MORE]
+TargetText = Annotated[
+    Target, PlainValidator(parse_target), WithJsonSchema({"type": "string", "pattern": r"^[^#]+(#.+)?$"})
+]
+Targets = Annotated[tuple[TargetText, ...], *ONE_OR_MORE]
+
+
+class When(Model):
+    """What an event must be. Each key is a value or a list; all must match; `{}` matches every entity's."""
+
+    type: Annotated[tuple[EventType, ...], *ONE_OR_MORE] = ()
+    """Types of events, such as `group_connection.status_changed` or `notifier.*`."""
+
+    entity: Annotated[tuple[Annotated[Kind, word_from(Kind, "entity")], ...], *ONE_OR_MORE] = ()
+    """`connection`, `group_connection` or `milestone`."""
+
+    from_: Statuses = Field(default=(), alias="from")
+    """The status before. An event without a change of status never matches."""
+
+    to: Statuses = ()
+    """The status after: of an entity that changes to it, and of one that appears in it."""
+
+    not_from: Statuses = ()
+    """Not these statuses before."""
+
+    not_to: Statuses = ()
+    """Not these statuses after."""
+
+    category: Texts = ()
+    """Categories of milestones."""
+
+    carrier: Texts = ()
+    """Ids of carriers (`carr_...`). For group connections."""
+
+    employer: Texts = ()
+    """Ids of employers (`er_...`), or your own `external_id` of them."""
+
+    carrier_name: Texts = ()
+    """Names of carriers, with `*` for anything."""
+
+    employer_name: Texts = ()
+    """Names of employers, with `*` for anything."""
+
+    connection: Texts = ()
+    """Ids of connections."""
+
+    group_id: Texts = ()
+    """Group ids: the numbers that carriers give employers. Always in quotes."""
+
+    field: Annotated[tuple[FieldName, ...], *ONE_OR_MORE] = ()
+    """Names of fields, at least one of which changed."""
+
+
+class RuleConfig(Model):
+    """Events that match `when` go to the sinks in `notify`, at once."""
+
+    name: Annotated[RuleName, BeforeValidator(_unreserved)]
+    """The rule's name, once in a file. It stands in every event that the rule sends."""
+
+    when: When
+    """Which events."""
+
+    notify: Targets
+    """Which sinks; `sink#channel` for another Slack channel than the sink's own."""
+
+    severity: Annotated[Literal["info", "warning", "critical"], word_from(SEVERITIES, "severity")] = "info"
+    """How bad it is."""
+
+    note: Paragraph | None = Field(default=None, max_length=2000)
+    """A sentence for the reader of a Slack message: what to do."""
+
+    fallback: Targets = ()
+    """Sinks for what would match, had the name that the rule asks for been known."""

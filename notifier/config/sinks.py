@@ -1,0 +1,184 @@
+"""The sinks of a configuration: what each type takes, and its defaults."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, SecretStr, WithJsonSchema
+
+from notifier.config.fields import (
+    Duration,
+    Model,
+    PositiveDuration,
+    Rate,
+    Switch,
+    Token,
+    Whole,
+    secret_from,
+    text,
+    word_from,
+)
+from notifier.config.urls import base_url, check_url
+from notifier.config.words import EXCLUDABLE, UnknownWord
+
+_CHANNEL_ID = re.compile(r"[CGDU][A-Z0-9]{7,}", re.ASCII)
+_CHANNEL_NAME = re.compile(r"#?[^\s#,@<>]{1,80}")
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}", re.ASCII)
+_OUR_HEADERS = {
+    "webhook-id",
+    "webhook-timestamp",
+    "webhook-signature",
+    "content-type",
+    "content-length",
+    "transfer-encoding",
+    "connection",
+    "host",
+}
+_FORMATS_LATER = ("clasp", "cloudevents")
+
+
+def slack_channel(value: Any) -> str:
+    """``#name``, or the id of a channel as it is. Raises ``ValueError``."""
+    channel = text(value)
+    if _CHANNEL_ID.fullmatch(channel):
+        return channel
+    if not _CHANNEL_NAME.fullmatch(channel):
+        raise ValueError('is not a channel; write its name ("#carrier-ops") or its id (C0123456789)')
+    return "#" + channel.removeprefix("#")
+
+
+def _url(value: Any) -> str:
+    address = text(value)
+    check_url(address)
+    return address
+
+
+def _api_url(value: Any) -> str:
+    return base_url(text(value)) + "/"
+
+
+def _signing_secret(value: Any) -> str:
+    secret = text(value)
+    if secret.startswith("whsec_"):
+        try:
+            key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+        except (binascii.Error, ValueError):
+            key = b""
+        if not key:
+            raise ValueError('begins with "whsec_" but what follows is not base64')
+    return secret
+
+
+def _format(value: Any) -> str:
+    word = text(value)
+    if word in _FORMATS_LATER:
+        raise ValueError(f'the format "{word}" is not available in this release; use "standard"')
+    if word != "standard":
+        raise UnknownWord("format", word, ("standard",))
+    return word
+
+
+def _header(value: Any) -> str:
+    name = text(value)
+    if not _HEADER.fullmatch(name):
+        raise ValueError("is not the name of an HTTP header")
+    if name.lower() in _OUR_HEADERS:
+        raise ValueError("is a header that the notifier sets itself")
+    return name
+
+
+def _header_value(value: Any) -> str:
+    content = text(value)
+    if not content.isascii() or content != content.strip():
+        raise ValueError("holds a character outside ASCII, or a space at an end")
+    return content
+
+
+ChannelText = Annotated[str, BeforeValidator(slack_channel)]
+SecretUrl = Annotated[SecretStr, secret_from(_url)]
+Excluded = Annotated[
+    str, word_from(EXCLUDABLE, "field"), WithJsonSchema({"type": "string", "enum": list(EXCLUDABLE)})
+]
+HeaderName = Annotated[str, BeforeValidator(_header)]
+
+
+class _Sink(Model):
+    """What all sinks take."""
+
+    timeout: PositiveDuration = timedelta(seconds=15)
+    """One attempt may take so long, from the look-up of the name to the last byte of the answer."""
+
+    concurrency: Whole = Field(default=1, ge=1, le=1000)
+    """At most so many attempts at once."""
+
+    rate: Rate | None = None
+    """At most so many attempts a second; null: no limit."""
+
+    exclude: tuple[Excluded, ...] = ("broker_federal_ein",)
+    """Fields that never leave to this sink. A list of your own replaces the default."""
+
+    retry: tuple[Duration, ...] | None = Field(default=None, max_length=1000)
+    """Delays before the second and each later attempt, in place of the built-in schedule."""
+
+
+class SlackConfig(_Sink):
+    """Messages for people, with a bot's token or an incoming webhook."""
+
+    type: Literal["slack"]
+    """The kind of sink."""
+
+    token: Token | None = None
+    """A bot's token (xoxb-...). Either this or `webhook_url`."""
+
+    webhook_url: SecretUrl | None = None
+    """An incoming webhook, which posts to one channel. Either this or `token`."""
+
+    channel: ChannelText | None = None
+    """Where messages go unless a rule says another channel. Required with `token`."""
+
+    api_url: Annotated[str, BeforeValidator(_api_url)] = "https://slack.com/api/"
+    """Slack's Web API."""
+
+    rate: Rate | None = 1.0
+    """At most so many messages a second. Slack allows about one a second in a channel."""
+
+
+class WebhookConfig(_Sink):
+    """Signed HTTP requests, one for each event."""
+
+    type: Literal["webhook"]
+    """The kind of sink."""
+
+    url: SecretUrl
+    """Where events are posted to."""
+
+    secrets: tuple[Annotated[SecretStr, secret_from(_signing_secret)], ...] = Field(
+        min_length=1, max_length=2
+    )
+    """What requests are signed with: `whsec_` and base64, or any text. Two during a rotation."""
+
+    format: Annotated[Literal["standard"], BeforeValidator(_format)] = "standard"
+    """The shape of a request: the Standard Webhooks specification."""
+
+    headers: dict[HeaderName, Annotated[SecretStr, secret_from(_header_value)]] = Field(default_factory=dict)
+    """More headers, sent with every request."""
+
+    allow_private_addresses: Switch = False
+    """Whether the host may be on loopback or in a private network."""
+
+    concurrency: Whole = Field(default=16, ge=1, le=1000)
+    """At most so many requests at once. Events of one connection always go one after the other."""
+
+
+class ConsoleConfig(_Sink):
+    """One JSON object a line on standard output."""
+
+    type: Literal["console"]
+    """The kind of sink."""
+
+
+SinkConfig = Annotated[SlackConfig | WebhookConfig | ConsoleConfig, Field(discriminator="type")]

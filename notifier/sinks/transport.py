@@ -1,0 +1,102 @@
+"""What can happen between a sink and its receiver, in the words of the error tree.
+
+:func:`within` holds an attempt to its deadline and turns every error of the HTTP client into a
+``DeliveryError``. Messages name a receiver by scheme and host only: path and query of a URL may be secret.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+
+import aiohttp
+from yarl import URL
+
+from notifier.errors import DeliveryError, SinkFault, TemporaryFailure
+from notifier.sinks.session import ForbiddenAddress
+
+LONGEST_WAIT = timedelta(hours=1)
+_SECONDS = re.compile(r"[0-9]{1,12}", re.ASCII)
+
+
+def origin(url: URL) -> str:
+    """Scheme, host and an unusual port: all of a URL that may be shown."""
+    port = "" if url.is_default_port() or url.port is None else f":{url.port}"
+    host = url.host or ""
+    return f"{url.scheme}://{f'[{host}]' if ':' in host else host}{port}"
+
+
+@asynccontextmanager
+async def within(deadline: timedelta, where: str) -> AsyncIterator[None]:
+    """Do something over the network, within ``deadline``; any failure becomes a ``DeliveryError``.
+
+    ``RedirectRefused`` is let through: what it means is for the sink to say.
+    """
+    try:
+        async with asyncio.timeout(deadline.total_seconds()):
+            yield
+    except TimeoutError:
+        seconds = f"{deadline.total_seconds():g}"
+        raise TemporaryFailure("timeout", f"{where} did not answer within {seconds} s") from None
+    except (aiohttp.ClientError, OSError) as error:
+        raise failure(error, where) from None
+
+
+def failure(error: aiohttp.ClientError | OSError, where: str) -> DeliveryError:
+    """The ``DeliveryError`` that a client's error amounts to."""
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    if isinstance(cause, ForbiddenAddress):
+        return _forbidden(cause.reason, where)
+    if isinstance(error, aiohttp.InvalidURL):
+        return SinkFault(
+            "invalid_url", f"{where} is not an address that can be connected to; correct the URL"
+        )
+    if isinstance(error, aiohttp.ClientConnectorCertificateError) or isinstance(
+        cause, ssl.SSLCertVerificationError
+    ):
+        why = getattr(error, "certificate_error", cause)
+        detail = getattr(why, "verify_message", "") or "it cannot be verified"
+        return SinkFault("tls", f"the certificate of {where} is not valid: {detail}")
+    if isinstance(cause, socket.gaierror) or isinstance(error, aiohttp.ClientConnectorDNSError):
+        return TemporaryFailure("dns", f"the name in {where} cannot be looked up", unreachable=True)
+    if isinstance(cause, ssl.SSLError):
+        return TemporaryFailure("tls_handshake", f"{where} does not speak TLS as we do")
+    if isinstance(error, aiohttp.ClientConnectorError) or isinstance(cause, ConnectionRefusedError):
+        why = _errno_words(cause)
+        return TemporaryFailure("connect", f"{where} cannot be reached: {why}", unreachable=True)
+    if isinstance(error, aiohttp.ClientResponseError):
+        return TemporaryFailure("invalid_response", f"{where} answered something that is not HTTP")
+    return TemporaryFailure("connection_lost", f"{where} closed the connection before it had answered")
+
+
+def _forbidden(reason: str, where: str) -> SinkFault:
+    message = f"{where} leads to a {reason} address, which a sink does not connect to"
+    if reason in {"loopback", "private", "carrier-grade NAT", "unique local"}:
+        message += "; if it is your own receiver, set allow_private_addresses: true"
+    return SinkFault("forbidden_address", message)
+
+
+def _errno_words(error: BaseException) -> str:
+    words = getattr(error, "strerror", None)
+    return (
+        "connection refused" if isinstance(error, ConnectionRefusedError) else str(words or "no connection")
+    )
+
+
+def retry_after(header: str | None, now: datetime) -> timedelta | None:
+    """What ``Retry-After`` asks for, seconds or an HTTP date, at most an hour; None where it says nothing."""
+    text = (header or "").strip()
+    if _SECONDS.fullmatch(text):
+        return min(timedelta(seconds=min(int(text), 3600)), LONGEST_WAIT)
+    try:
+        moment = parsedate_to_datetime(text)
+        wait = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return min(wait, LONGEST_WAIT) if wait > timedelta() else None

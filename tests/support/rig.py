@@ -1,0 +1,169 @@
+"""The notifier without a process: real poller, dispatcher and scripts on a given store and account."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+
+from notifier.clasp.client import ClaspClient
+from notifier.core.removals import Guard
+from notifier.core.retry import WEBHOOK_SCHEDULE
+from notifier.core.rules import Router
+from notifier.dispatcher import Dispatcher, Route
+from notifier.poller.look import Settings, Tools
+from notifier.poller.loop import Hooks, Poller
+from notifier.poller.names import NameBook
+from notifier.sinks.contract import Receipt
+from notifier.store.keys import Keys
+from notifier.store.lanes import Lanes
+from notifier.store.names import NameCache
+from notifier.store.state import StateStore
+from tests.support.account import BASE, Account
+from tests.support.configs import config_with
+
+INTERVAL = timedelta(seconds=60)
+
+
+class StillClock:
+    """The virtual time of ``clock``, which only the test moves: a sleep ends by being cancelled."""
+
+    def __init__(self, clock) -> None:
+        self.now = clock.now
+        self.monotonic = clock.monotonic
+
+    async def sleep(self, seconds: float) -> None:
+        if seconds > 0:
+            await asyncio.Event().wait()
+        await asyncio.sleep(0)
+
+
+class VirtualTimeStore(StateStore):
+    """Takes the test's clock for the store's, so that leases and claims can run out."""
+
+    async def sync_time(self) -> None:
+        epoch_us = 1_795_000_000_000_000
+        self._offset_us = epoch_us
+
+
+class MemorySink:
+    """Takes everything, or raises what it was told to; never a mock of a sink that exists."""
+
+    def __init__(self, name: str = "backend") -> None:
+        self.name = name
+        self.deadline = timedelta(seconds=15)
+        self.got: list[dict[str, Any]] = []
+        self.errors: list[Exception] = []
+
+    async def send(self, delivery, attempt) -> Receipt:
+        if self.errors:
+            raise self.errors.pop(0)
+        self.got.append(json.loads(delivery.body))
+        return Receipt(status=200)
+
+    async def probe(self) -> str:
+        return "fine"
+
+    async def close(self) -> None:
+        return None
+
+
+class Rig:
+    """One replica. ``poll`` lets an interval pass and polls once; ``deliver`` runs the dispatcher to rest."""
+
+    def __init__(self, redis, clock, account: Account, config: Any = None, name: str = "test", **settings: Any) -> None:
+        self.redis = redis
+        self.clock = clock
+        self.account = account
+        self.keys = Keys(name)
+        self.config = config or config_with()
+        self.still = StillClock(clock)
+        self.store = VirtualTimeStore(redis, self.keys, self.still, history=timedelta(days=30))
+        self.lanes = Lanes(redis, self.keys, self.store.now_us, ledger=timedelta(days=30))
+        self.sinks = {sink: MemorySink(sink) for sink in self.config.sinks}
+        self.settings = msgspec.structs.replace(
+            Settings(
+                name=name,
+                base_url=BASE,
+                api_version="2026-04-24",
+                interval=INTERVAL,
+                guard=Guard(0.05, 5),
+                history=timedelta(days=30),
+                request_budget=50,
+                untracked=frozenset({"broker_federal_ein"}),
+            ),
+            **settings,
+        )
+        self.results: list[Any] = []
+        self.poller = self._poller()
+
+    def _poller(self) -> Poller:
+        source = ClaspClient(
+            base_url=BASE,
+            api_key="key",
+            api_version="2026-04-24",
+            page_size=100,
+            timeout=timedelta(seconds=30),
+            clock=self.clock,
+            rng=random.Random(0),
+            transport=self.account.transport(),
+        )
+        names = NameBook(source, NameCache(self.redis, self.keys, self.store.now_us), enabled=True)
+        tools = Tools(source, self.store, names, Router(self.config), self.still)
+        hooks = Hooks(lambda _sinks: None, self.results.append, lambda: None)
+        return Poller(tools, self.settings, self.lanes, tuple(self.config.sinks), timedelta(seconds=5), hooks)
+
+    def restart(self, **settings: Any) -> None:
+        """A new process: nothing in memory survives."""
+        self.settings = msgspec.structs.replace(self.settings, **settings)
+        self.poller = self._poller()
+
+    async def poll(self, times: int = 1):
+        result = None
+        for _ in range(times):
+            self.clock.advance(INTERVAL.total_seconds())
+            result = await self.poller.poll_once()
+        return result
+
+    async def deliver(self) -> None:
+        """Run the dispatcher until nothing is due."""
+        stop = asyncio.Event()
+        routes = {name: Route(sink, WEBHOOK_SCHEDULE, 16, None) for name, sink in self.sinks.items()}
+        dispatcher = Dispatcher(routes, self.lanes, self.still, random.Random(0))
+        await self.store.sync_time()
+        running = asyncio.create_task(dispatcher.run(stop, timedelta(seconds=1)))
+        try:
+            while await self.is_due():
+                await asyncio.sleep(0)
+                assert not running.done(), running.exception()
+        finally:
+            stop.set()
+            await running
+
+    async def is_due(self) -> bool:
+        """Whether a lane is due or under way (a claim's score is odd)."""
+        for sink in self.sinks:
+            for _, due in await self.redis.zrange(self.keys.lanes(sink), 0, -1, withscores=True):
+                if due <= self.store.now_us() or int(due) % 2:
+                    return True
+        return False
+
+    async def told(self, sink: str = "backend") -> list[tuple[str, str, Any, Any]]:
+        """Deliver, and what the sink has got so far: (type, entity id, from, to)."""
+        await self.deliver()
+        return [
+            (body["type"], body["data"].get("entity", {}).get("id"), body["data"].get("from"), body["data"].get("to"))
+            for body in self.sinks[sink].got
+        ]
+
+    async def transitions(self, sink: str = "backend") -> list[tuple[str, str, Any, Any]]:
+        """The same without what the notifier says of itself."""
+        return [item for item in await self.told(sink) if not item[0].startswith("notifier.")]
+
+    async def reports(self, sink: str = "backend") -> list[str]:
+        """What the notifier said of itself so far."""
+        return [item[0] for item in await self.told(sink) if item[0].startswith("notifier.")]

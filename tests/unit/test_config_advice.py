@@ -1,0 +1,190 @@
+"""Advice on rules, the schema for editors, and the reference: none may lag behind the models."""
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from notifier.config import Config, json_schema, warnings
+from notifier.config.advice import covers
+from notifier.config.document import parse, plain
+from notifier.config.explain import SINK_MODELS, keys
+from notifier.config.model import GuardsConfig, HttpConfig, SourceConfig
+from notifier.config.rules import RuleConfig, When
+
+ROOT = Path(__file__).parents[2]
+SHIPPED = [ROOT / "config/notifier.yaml", *sorted((ROOT / "config/examples").glob("*.yaml"))]
+MODELS = [Config, SourceConfig, HttpConfig, GuardsConfig, RuleConfig, When, *SINK_MODELS.values()]
+
+
+def config_of(*rules, sinks=("log",), **more):
+    return Config.model_validate(
+        {
+            "name": "n",
+            "source": {"base_url": "https://c.example", "api_key": "k", **more.pop("source", {})},
+            "sinks": {name: {"type": "console"} for name in sinks},
+            "rules": [{"name": f"r{index}", "notify": ["log"], **rule} for index, rule in enumerate(rules)],
+            "self_reports": ["log"],
+            **more,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("when", "told"),
+    [
+        ({"category": "x", "entity": "connection"}, '"category" is only of a milestone'),
+        ({"carrier": "c", "entity": "milestone"}, '"carrier" is only of a group_connection'),
+        ({"group_id": "1", "type": "connection.*"}, '"group_id" is only of a group_connection'),
+        ({"carrier": "c", "category": "x"}, "is only of a"),
+        ({"entity": "milestone", "type": "connection.*"}, '"type" and "entity" exclude each other'),
+        ({"entity": "milestone", "type": "notifier.*"}, "is not known of what the notifier says of itself"),
+        ({"from": "a", "to": "a"}, '"from" and "to" are the same status'),
+        ({"from": ["a", "b"], "not_from": ["b", "a"]}, '"from" and "not_from" exclude each other'),
+        ({"to": "a", "not_to": "a"}, '"to" and "not_to" exclude each other'),
+        ({"type": "*.added", "from": "a"}, '"from" like this'),
+        ({"type": ["*.removed", "*.updated"], "to": "a"}, '"to" like this'),
+        ({"field": "broker_url", "entity": "milestone"}, 'changes this "field"'),
+        ({"field": "status", "type": "*.updated"}, 'changes this "field"'),
+        ({"field": "group_id", "type": "group_connection.added"}, 'changes this "field"'),
+    ],
+)
+def test_names_rules_that_can_never_match(when, told):
+    found = warnings(config_of({"when": when}))
+    assert len(found) == 1
+    assert found[0].startswith('rules[0] "r0" can never match: ')
+    assert told in found[0]
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        {},
+        {"type": "*"},
+        {"from": None},
+        {"to": None, "type": "*.removed"},
+        {"type": "*.added", "from": [None, "x"]},
+        {"field": ["status", "group_id"], "type": "*.status_changed"},
+        {"entity": ["milestone", "group_connection"], "category": "x"},
+        {"from": ["a", "b"], "to": ["a", "b"]},
+        {"from": "a", "not_from": "b"},
+        {"type": "notifier.drift"},
+    ],
+)
+def test_is_silent_about_rules_that_can_match(when):
+    assert warnings(config_of({"when": when})) == []
+
+
+def test_names_rules_that_an_earlier_one_hides():
+    found = warnings(config_of({"when": {}}, {"when": {"to": "x"}}, {"when": {"type": "notifier.*"}}))
+    assert found == [
+        'rules[1] "r1" never reaches the sink "log": rules[0] "r0" stands above it and has every event that it matches'
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wide", "narrow", "expected"),
+    [
+        ({}, {"to": "x"}, True),
+        ({}, {"type": "notifier.*"}, False),
+        ({"type": "*"}, {"type": "notifier.*"}, True),
+        ({"to": ["x", "y"]}, {"to": "x"}, True),
+        ({"to": "x"}, {"to": ["x", "y"]}, False),
+        ({"to": "x"}, {}, False),
+        ({"entity": "milestone"}, {"category": "c"}, True),
+        ({"type": "milestone.*"}, {"entity": "milestone"}, True),
+        ({"type": "*.status_changed"}, {"to": "x"}, False),
+        ({"not_to": "x"}, {"to": "y"}, True),
+        ({"not_to": "x"}, {"not_to": ["x", "y"]}, True),
+        ({"not_to": ["x", "y"]}, {"not_to": "x"}, False),
+        ({"not_from": "x"}, {"to": "y"}, False),
+        ({"carrier_name": "A*"}, {"carrier_name": "A*", "to": "x"}, True),
+        ({"carrier_name": "A*"}, {"carrier_name": "AB*"}, False),  # true, but not told: sound, not complete
+    ],
+)
+def test_covers(wide, narrow, expected):
+    assert covers(When.model_validate(wide), When.model_validate(narrow)) is expected
+
+
+def test_names_sinks_that_get_nothing():
+    assert warnings(config_of({"when": {}}, sinks=("log", "idle"))) == [
+        "sinks.idle: no rule and no self_reports name it: nothing is ever sent to it"
+    ]
+
+
+def test_names_trouble_with_names():
+    rule = {"when": {"carrier_name": "A*"}}
+    assert len(warnings(config_of(rule))) == 1
+    assert len(warnings(config_of(rule, source={"enrich": False}))) == 2
+    assert warnings(config_of({**rule, "fallback": ["log"]})) == []
+
+
+def test_says_when_nobody_hears_of_trouble():
+    assert "self_reports: nobody is told" in warnings(config_of({"when": {}}, self_reports=[]))[0]
+    assert warnings(config_of({"when": {"type": "notifier.*"}}, self_reports=[])) == []
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.name)
+def test_shipped_files_fit_the_schema_as_they_are_written(file):
+    root, problems = parse(file.read_text())
+    assert not problems
+    validator = jsonschema.Draft202012Validator(json_schema())
+    assert [error.message for error in validator.iter_errors(plain(root))] == []
+    first = file.read_text().partition("\n")[0]
+    schema = first.removeprefix("# yaml-language-server: $schema=")
+    assert (file.parent / schema).resolve() == ROOT / "config/notifier.schema.json"
+
+
+def test_the_schema_takes_variables_and_refuses_nonsense():
+    validator = jsonschema.Draft202012Validator(json_schema())
+    jsonschema.Draft202012Validator.check_schema(json_schema())
+    document = {
+        "name": "${N}",
+        "source": {
+            "base_url": "${B}",
+            "api_key": "${K}",
+            "page_size": "${P:-10}",
+            "enrich": "${E}",
+            "poll_interval": "${I}",
+        },
+        "sinks": {"log": {"type": "console", "rate": "${R}", "retry": ["${T}"]}},
+        "rules": [
+            {"name": "r", "when": {"to": [None, 1, "x"], "type": "*"}, "notify": "log", "severity": "${S}"}
+        ],
+        "guards": {"removals": "${G}"},
+    }
+    assert validator.is_valid(document)
+    for section, change in {
+        "source": {"page_size": 101},
+        "guards": {"removals": 0.05},
+        "sinks": {"log": {"type": "consol"}},
+        "rules": [{"name": "r", "while": {}, "notify": "log"}],
+        "histroy": "30d",
+    }.items():
+        old = document.get(section)
+        changed = {**old, **change} if isinstance(old, dict) else change
+        assert not validator.is_valid({**document, section: changed}), section
+
+
+def test_the_schema_in_the_tree_is_up_to_date():
+    """If this fails: ``notifier schema > config/notifier.schema.json``."""
+    assert json.loads((ROOT / "config/notifier.schema.json").read_text()) == json_schema()
+
+
+def test_every_key_is_in_the_reference():
+    reference = (ROOT / "docs/configuration.md").read_text()
+    missing = [
+        (model.__name__, key) for model in MODELS for key in keys(model) if f"`{key}`" not in reference
+    ]
+    assert missing == []
+
+
+def test_every_key_has_a_description_for_editors():
+    bare = [
+        (model.__name__, name)
+        for model in MODELS
+        for name, field in model.model_fields.items()
+        if not field.description and name != "directory"
+    ]
+    assert bare == []
