@@ -6,6 +6,7 @@ import asyncio
 import os
 import tempfile
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -15,8 +16,8 @@ from notifier import log, worker
 from notifier.cli.common import Failed, run_async, say
 from notifier.clock import SystemClock
 from notifier.config import Config, load
+from notifier.sandbox.build import build_world
 from notifier.sandbox.server import SandboxServer
-from notifier.sandbox.world import World
 from notifier.worker import stores
 
 _ALERT_WITHIN_S = 15.0
@@ -75,14 +76,14 @@ def demo(
 
 async def _demo(directory: Path, seed: int, *, forever: bool) -> bool:
     clock = SystemClock()
-    world = World.seeded(seed, connections=8)
+    world = build_world(seed=seed, clock=clock, connections=8)
     async with SandboxServer(
-        world, host="127.0.0.1", port=0, api_key="demo-key", pace_s=1.5, clock=clock, scenario="demo"
-    ) as base_url:
+        world, api_key="demo-key", clock=clock, pace=timedelta(seconds=1.5), scenario="demo"
+    ) as server:
         path = directory / "demo.yaml"
-        path.write_text(_CONFIG.format(base_url=base_url))
+        path.write_text(_CONFIG.format(base_url=server.base_url))
         config = load(path, os.environ)
-        say(f"A simulated Clasp API with 8 carrier connections runs at {base_url}.")
+        say(f"A simulated Clasp API with 8 carrier connections runs at {server.base_url}.")
         say("The notifier polls it every second, keeps its state in an embedded store, and tells you here:")
         say("")
         stop = asyncio.Event()

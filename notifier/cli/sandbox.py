@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Annotated
 
 import typer
 
 from notifier.cli.common import run_async, say
 from notifier.clock import SystemClock
+from notifier.sandbox.build import build_world
 from notifier.sandbox.server import SandboxServer
-from notifier.sandbox.world import World
 
 
 def add_to(app: typer.Typer) -> None:
@@ -35,11 +36,11 @@ def sandbox(
     """
 
     async def go() -> None:
-        world = World.seeded(seed, connections=connections)
-        async with SandboxServer(
-            world, host=host, port=port, api_key=api_key, pace_s=pace, clock=SystemClock()
-        ) as base_url:
-            say(f"simulated Clasp API at {base_url}, key {api_key}; Ctrl-C ends it")
+        clock = SystemClock()
+        world = build_world(seed=seed, clock=clock, connections=connections)
+        gap = timedelta(seconds=pace) if pace else None
+        async with SandboxServer(world, host=host, port=port, api_key=api_key, pace=gap, clock=clock) as server:
+            say(f"simulated Clasp API at {server.base_url}, key {api_key}; Ctrl-C ends it")
             await asyncio.Event().wait()
 
     run_async(go)

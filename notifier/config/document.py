@@ -27,17 +27,15 @@ from ruamel.yaml.events import (
 )
 from ruamel.yaml.reader import ReaderError
 
-from notifier.config.words import shown
-
 Path = tuple[str | int, ...]
 MAX_DEPTH = 50
 MAX_NODES = 20_000
 
 _BOOL = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _NULL = {"", "~", "null", "Null", "NULL"}
-_INT = re.compile(r"[-+]?[0-9]{1,18}", re.ASCII)
+_INT = re.compile(r"[-+]?[0-9]+", re.ASCII)
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,3})?", re.ASCII)
-_LONGEST_NUMBER = 40
+_LONGEST_NUMBER = 18  # digits that survive as a number everywhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,11 +258,12 @@ def typed(text: str) -> Any:
         return None
     if text in _BOOL:
         return _BOOL[text]
-    if _INT.fullmatch(text):
-        return int(text)
-    if _FLOAT.fullmatch(text):
+    is_whole = _INT.fullmatch(text) is not None
+    if is_whole or _FLOAT.fullmatch(text):
         if len(text) > _LONGEST_NUMBER:
-            raise ValueError(shown("number"))
+            raise ValueError("too long")
+        if is_whole:
+            return int(text)
         number = float(text)
         return text if number in {float("inf"), float("-inf")} else number
     return text

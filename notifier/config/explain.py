@@ -25,11 +25,14 @@ SINK_MODELS: Mapping[str, type[BaseModel]] = {
 _AT: Mapping[str, type[BaseModel]] = {"source": SourceConfig, "http": HttpConfig, "guards": GuardsConfig}
 _SINK_TAG_AT = 2  # sinks, NAME, tag of the union
 _NOT_KEYS = {"directory"}
+_CONSEQUENCE = "default_factory_not_called"  # a default that is made from keys with errors of their own
 
 
 def problems(errors: Iterable[ErrorDetails], root: MapNode) -> list[Problem]:
     """One problem for each error of pydantic's that says something new."""
-    listed = list(errors)
+    listed = [error for error in errors if error["type"] != _CONSEQUENCE]
+    inner = {error["loc"][:-1] for error in listed}
+    listed = [error for error in listed if not (error["type"] == "too_short" and error["loc"] in inner)]
     meant = {_meant(error, root) for error in listed if error["type"] == "extra_forbidden"}
     return [
         _problem(error, root)

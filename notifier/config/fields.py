@@ -225,17 +225,17 @@ Token = Annotated[SecretStr, secret_from(_token)]
 Whole = Annotated[int, BeforeValidator(_whole)]
 Rate = Annotated[float, BeforeValidator(_number), Field(gt=0, le=10_000)]
 Switch = Annotated[bool, BeforeValidator(_switch)]
-Duration = Annotated[timedelta, PlainValidator(parse_duration), _DURATION_SCHEMA]
+Duration = Annotated[timedelta, BeforeValidator(parse_duration), _DURATION_SCHEMA]
 PositiveDuration = Annotated[
-    timedelta, PlainValidator(parse_duration), AfterValidator(_positive), _DURATION_SCHEMA
+    timedelta, BeforeValidator(parse_duration), AfterValidator(_positive), _DURATION_SCHEMA
 ]
 PollInterval = Annotated[
-    timedelta, PlainValidator(parse_duration), AfterValidator(_at_least_1s), _DURATION_SCHEMA
+    timedelta, BeforeValidator(parse_duration), AfterValidator(_at_least_1s), _DURATION_SCHEMA
 ]
 Percentage = Annotated[
-    float, PlainValidator(_percentage), WithJsonSchema({"type": "string", "pattern": PERCENTAGE_PATTERN})
+    float, BeforeValidator(_percentage), WithJsonSchema({"type": "string", "pattern": PERCENTAGE_PATTERN})
 ]
 Status = Annotated[
     Any, PlainValidator(_status), WithJsonSchema({"type": ["string", "number", "boolean", "null"]})
 ]
-Listen = Annotated[Address, PlainValidator(parse_listen), WithJsonSchema({"type": "string"})]
+Listen = Annotated[Address, BeforeValidator(parse_listen), WithJsonSchema({"type": "string"})]

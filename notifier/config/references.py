@@ -96,6 +96,8 @@ def _targets(path: Path, listed: Any, sinks: Mapping[str, Any]) -> Iterator[Find
             target = parse_target(item)
         except ValueError:
             continue
+        if not sinks:
+            return  # said already
         if target.sink not in sinks:
             yield where, UnknownWord("sink", target.sink, sinks)
         elif target.sink in seen:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from notifier.config.fields import ONE_OR_MORE, Model, Paragraph, RuleName, Status, Text, text, word_from
 from notifier.config.sinks import slack_channel
@@ -86,7 +86,7 @@ FieldName = Annotated[
 Texts = Annotated[tuple[Text, ...], *ONE_OR_MORE]
 Statuses = Annotated[tuple[Status, ...], *ONE_OR_MORE]
 TargetText = Annotated[
-    Target, PlainValidator(parse_target), WithJsonSchema({"type": "string", "pattern": r"^[^#]+(#.+)?$"})
+    Target, BeforeValidator(parse_target), WithJsonSchema({"type": "string", "pattern": r"^[^#]+(#.+)?$"})
 ]
 Targets = Annotated[tuple[TargetText, ...], *ONE_OR_MORE]
 

@@ -70,9 +70,9 @@ class _Guard:
         self._limits = limits
         self._faults = faults
         self._clock = clock
-        self.keep = web.middleware(self._keep)
 
-    async def _keep(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+    @web.middleware
+    async def keep(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.path.startswith(control.PREFIX):
             return await handler(request)
         given = request.headers.get("Authorization", "")

@@ -37,6 +37,7 @@ from notifier.sandbox.world import World
 
 PREFIX = "/_sandbox/"
 _MAX_STEPS = 100_000
+_MAX_DIGITS = 18
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
@@ -99,16 +100,16 @@ class _Control:
                 "connections": connections,
                 "group_connections": groups,
                 "milestones": milestones,
-                "journal": len(self._world.journal),
+                "journal": self._world.forgotten + len(self._world.journal),
                 "faults": self._faults.active(),
             }
         )
 
     async def journal(self, request: web.Request) -> web.Response:
         text = request.query.get("since", "0")
-        if not text.isascii() or not text.isdigit():
+        if not text.isascii() or not text.isdigit() or len(text) > _MAX_DIGITS:
             raise ConfigError("since: must be a number, 0 or more")
-        return _entries(self._world.journal[int(text) :])
+        return _entries(self._world.journal[max(0, int(text) - self._world.forgotten) :])
 
     async def step(self, request: web.Request) -> web.Response:
         count = (await _body(request)).get("n", 1)
@@ -139,6 +140,8 @@ class _Control:
     async def add_milestone(self, request: web.Request) -> web.Response:
         body = await _body(request)
         category, status = _given(body, "category"), body.get("status", "processing")
+        if not isinstance(category, str):
+            raise ConfigError("category: must be text")
         return _entries(self._world.add_milestone(request.match_info["id"], category, status))
 
     async def set_milestone(self, request: web.Request) -> web.Response:

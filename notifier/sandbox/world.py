@@ -51,6 +51,7 @@ class World:
         self.seed = seed
         self.rng = random.Random(seed)
         self.journal: list[Entry] = []
+        self.forgotten = 0  # entries before the first one of the journal
         self.size = 0  # steps keep the number of connections near it
         self._clock = clock
         self._json: dict[str, bytes] = {}
@@ -209,7 +210,7 @@ class World:
     def add_milestone(
         self, id_: str, category: str, status: str = "processing", *, follow: bool = True
     ) -> list[Entry]:
-        """Add a milestone; the first entry tells its id only where nothing else changed, so look by kind."""
+        """Add a milestone; its id is in the entry of its kind."""
         now = self._clock.now()
         return self.change(
             id_,
@@ -327,6 +328,7 @@ class World:
         self.journal += entries
         if len(self.journal) > MAX_JOURNAL:
             del self.journal[: MAX_JOURNAL // 2]
+            self.forgotten += MAX_JOURNAL // 2
         return entries
 
     def _draw(self) -> tuple[Json, list[lifecycle.Move]] | None:
@@ -349,9 +351,9 @@ class World:
 
     def _renew(self) -> list[Entry]:
         """Begin a connection; where there are enough, an old finished one leaves."""
-        start = len(self.journal)
+        start = len(self.journal) + self.forgotten
         self.add_connection()
-        entries = self.journal[start:]
+        entries = self.journal[start - self.forgotten :]
         if len(self) > self.size:
             for id_ in self._ids[:_SCAN]:
                 if id_ not in self._held and not lifecycle.moves(self.connection(id_)):

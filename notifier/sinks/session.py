@@ -36,15 +36,17 @@ _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 
 
 class ForbiddenAddress(OSError):  # noqa: N818 - it says what it is
-    """The name led to an address that a sink must not connect to. All have the same text, so that several
-    of them in a row stay one error."""
+    """The name led to an address that a sink must not connect to.
+
+    All have the same text, so that several of them in a row stay one error.
+    """
 
     def __init__(self, reason: str) -> None:
         super().__init__(errno.EACCES, "forbidden address")
         self.reason = reason
 
 
-class RedirectRefused(aiohttp.ClientError):  # noqa: N818
+class RedirectRefused(aiohttp.ClientError):
     """The receiver sent us elsewhere."""
 
     def __init__(self, status: int) -> None:
@@ -155,7 +157,7 @@ class Sessions:
 
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=0,  # a sink's concurrency is bounded by the dispatcher: one sink never waits for another
+                limit=0,  # the dispatcher bounds concurrency; here one sink must never wait for another
                 resolver=self._look_up(),
                 ssl=self._tls or True,
                 socket_factory=guard,

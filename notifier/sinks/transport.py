@@ -19,7 +19,8 @@ import aiohttp
 from yarl import URL
 
 from notifier.errors import DeliveryError, SinkFault, TemporaryFailure
-from notifier.sinks.session import ForbiddenAddress
+from notifier.sinks.addresses import PRIVATE
+from notifier.sinks.session import ForbiddenAddress, RedirectRefused
 
 LONGEST_WAIT = timedelta(hours=1)
 _SECONDS = re.compile(r"[0-9]{1,12}", re.ASCII)
@@ -41,6 +42,8 @@ async def within(deadline: timedelta, where: str) -> AsyncIterator[None]:
     try:
         async with asyncio.timeout(deadline.total_seconds()):
             yield
+    except RedirectRefused:
+        raise
     except TimeoutError:
         seconds = f"{deadline.total_seconds():g}"
         raise TemporaryFailure("timeout", f"{where} did not answer within {seconds} s") from None
@@ -54,39 +57,39 @@ def failure(error: aiohttp.ClientError | OSError, where: str) -> DeliveryError:
     if isinstance(cause, ForbiddenAddress):
         return _forbidden(cause.reason, where)
     if isinstance(error, aiohttp.InvalidURL):
-        return SinkFault(
-            "invalid_url", f"{where} is not an address that can be connected to; correct the URL"
-        )
-    if isinstance(error, aiohttp.ClientConnectorCertificateError) or isinstance(
-        cause, ssl.SSLCertVerificationError
-    ):
-        why = getattr(error, "certificate_error", cause)
-        detail = getattr(why, "verify_message", "") or "it cannot be verified"
-        return SinkFault("tls", f"the certificate of {where} is not valid: {detail}")
+        return SinkFault("invalid_url", f"{where} is not an address that can be connected to; correct it")
+    if isinstance(error, aiohttp.ClientSSLError) or isinstance(cause, ssl.SSLError):
+        return _tls(error, where)
     if isinstance(cause, socket.gaierror) or isinstance(error, aiohttp.ClientConnectorDNSError):
         return TemporaryFailure("dns", f"the name in {where} cannot be looked up", unreachable=True)
-    if isinstance(cause, ssl.SSLError):
-        return TemporaryFailure("tls_handshake", f"{where} does not speak TLS as we do")
-    if isinstance(error, aiohttp.ClientConnectorError) or isinstance(cause, ConnectionRefusedError):
-        why = _errno_words(cause)
-        return TemporaryFailure("connect", f"{where} cannot be reached: {why}", unreachable=True)
+    if isinstance(error, aiohttp.ClientConnectorError) or not isinstance(error, aiohttp.ClientError):
+        return TemporaryFailure("connect", f"{where} cannot be reached: {_words(cause)}", unreachable=True)
     if isinstance(error, aiohttp.ClientResponseError):
         return TemporaryFailure("invalid_response", f"{where} answered something that is not HTTP")
     return TemporaryFailure("connection_lost", f"{where} closed the connection before it had answered")
 
 
+def _tls(error: BaseException, where: str) -> DeliveryError:
+    """A certificate stays wrong until somebody changes it; another failed handshake may be a restart."""
+    causes = (error, getattr(error, "certificate_error", None), getattr(error, "os_error", None))
+    invalid = [cause for cause in causes if isinstance(cause, ssl.CertificateError)]
+    if not invalid:
+        return TemporaryFailure("tls_handshake", f"{where} does not complete a TLS handshake")
+    why = invalid[0].verify_message or "it cannot be verified"
+    return SinkFault("tls", f"the certificate of {where} is not valid: {why}")
+
+
 def _forbidden(reason: str, where: str) -> SinkFault:
     message = f"{where} leads to a {reason} address, which a sink does not connect to"
-    if reason in {"loopback", "private", "carrier-grade NAT", "unique local"}:
+    if reason in PRIVATE:
         message += "; if it is your own receiver, set allow_private_addresses: true"
     return SinkFault("forbidden_address", message)
 
 
-def _errno_words(error: BaseException) -> str:
-    words = getattr(error, "strerror", None)
-    return (
-        "connection refused" if isinstance(error, ConnectionRefusedError) else str(words or "no connection")
-    )
+def _words(error: BaseException) -> str:
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    return str(getattr(error, "strerror", None) or "no connection")
 
 
 def retry_after(header: str | None, now: datetime) -> timedelta | None:

@@ -483,7 +483,7 @@ heartbeat_url: ${V}
 guards: {removals: "${V}"}
 """
     problems = problems_of(tmp_path, text, {"V": "canary value\n{"})
-    assert len(problems) == 23
+    assert len(problems) == 26
     assert all("(the value comes from V)" in problem for problem in problems)
 
 

@@ -71,7 +71,7 @@ def test_types_plain_scalars_by_yaml_1_2(text, value):
         ("a: 1\nb: \x01\n", 2, "a control character"),
         ("a: \n", 1, "has no value"),
         ("a:\n  - 1\n  -\n", 3, "has no value"),
-        ("a: " + "9" * 50 + "\n", 1, None),
+        ("a: " + "9" * 19 + "\n", 1, "is too long for a number"),
         ("a: " + "[" * MAX_DEPTH + "]" * MAX_DEPTH, 1, f"nested more than {MAX_DEPTH} deep"),
         ("a: " + "[" * 100_000, 1, f"nested more than {MAX_DEPTH} deep"),
         ("a: [" + "1," * MAX_NODES + "]", 1, f"more than {MAX_NODES} values"),
@@ -79,9 +79,6 @@ def test_types_plain_scalars_by_yaml_1_2(text, value):
 )
 def test_refuses_what_could_surprise(text, line, told):
     _, problems = parse(text)
-    if told is None:
-        assert not problems
-        return
     assert len(problems) == 1
     assert told in problems[0].message
     assert problems[0].line == line
@@ -104,7 +101,7 @@ def test_any_text_is_read_or_refused(text):
 
 
 def filled(text, env=None):
-    root, problems = parse("a: x\n")
+    root, _ = parse("a: x\n")
     root.items["a"] = type(root.items["a"])(1, text)
     after, more = interpolate(root, env or {})
     return plain(after)["a"] if not more else more[0].message
@@ -127,15 +124,14 @@ ENV = {"A": "one", "EMPTY": "", "DOLLAR": "${A}: [x]\n- y"}
         ("${DOLLAR}", "${A}: [x]\n- y"),
         ("$${A}", "${A}"),
         ("$${A} ${A}", "${A} one"),
-        ("${B:-$${A}", "the"),
+        ("${B:-$${A}", "${A"),
         ("$A $$ $ }", "$A $$ $ }"),
         ("{${A}}", "{one}"),
         ("${B:-redis://h:1/0?x=y}", "redis://h:1/0?x=y"),
     ],
 )
 def test_fills_in_variables(text, value):
-    found = filled(text, ENV)
-    assert found == value or (value == "the" and "does not end as it should" in found)
+    assert filled(text, ENV) == value
 
 
 @pytest.mark.parametrize(

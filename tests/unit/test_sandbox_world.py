@@ -69,7 +69,10 @@ def folded(state, journal):
 
 
 def without_nulls(state):
-    return {key: {name: value for name, value in entity.items() if value is not None} for key, entity in state.items()}
+    return {
+        key: {name: value for name, value in entity.items() if value is not None}
+        for key, entity in state.items()
+    }
 
 
 @given(seed=st.integers(0, 2**32), connections=st.integers(0, 8), steps=st.integers(0, 120))
@@ -173,7 +176,9 @@ def test_a_large_world_has_the_documented_proportions_and_no_id_twice():
     assert 2.8 < len(groups) / 5000 < 3.2
     assert 5.2 < len(events) / 5000 < 5.8
     assert 1500 < sum(len(world.text(id_)) for id_ in world.ids()) / 5000 < 1900
-    ids = [item["id"] for item in [*connections, *groups, *events]] + [item["employer"] for item in connections]
+    ids = [item["id"] for item in [*connections, *groups, *events]] + [
+        item["employer"] for item in connections
+    ]
     assert len(set(ids)) == len(ids)
     assert all(ID.fullmatch(id_) for id_ in ids)
     assert all(g["connection"] == c["id"] for c in connections for g in c["group_connections"])
@@ -203,7 +208,10 @@ def test_trouble_is_always_to_be_had_and_legal(seed, connections):
     assert found["status"] == "needs_attention"
     assert world.connection(connection)["status"] == "needs_attention"
     steps = [(e.from_status, e.to_status) for e in world.journal if e.id == group and e.from_status]
-    assert steps in ([("processing", "needs_attention")], [("pending", "processing"), ("processing", "needs_attention")])
+    assert steps in (
+        [("processing", "needs_attention")],
+        [("pending", "processing"), ("processing", "needs_attention")],
+    )
 
 
 def test_what_is_held_is_left_alone():
@@ -224,7 +232,12 @@ def test_changes_by_hand_are_in_the_journal():
     world = World(seed=1, clock=TickingClock())
     id_ = world.add_connection(groups=2)
     group = world.connection(id_)["group_connections"][0]["id"]
-    assert [entry.kind for entry in world.journal] == ["connection", "group_connection", "group_connection", "milestone"]
+    assert [entry.kind for entry in world.journal] == [
+        "connection",
+        "group_connection",
+        "group_connection",
+        "milestone",
+    ]
 
     [parent, entry] = world.set_group_status(id_, group, "needs_attention")
     assert (entry.kind, entry.id, entry.connection) == ("group_connection", group, id_)
@@ -236,7 +249,9 @@ def test_changes_by_hand_are_in_the_journal():
     assert alone.to_status == "no_such_status"
     assert world.connection(id_)["status"] == "needs_attention"
 
-    [milestone] = [e for e in world.add_milestone(id_, "payroll_accessed", "pending") if e.kind == "milestone"]
+    [milestone] = [
+        e for e in world.add_milestone(id_, "payroll_accessed", "pending") if e.kind == "milestone"
+    ]
     assert milestone.from_status is None
     [done] = [e for e in world.set_milestone_status(id_, milestone.id, "completed") if e.kind == "milestone"]
     assert (done.from_status, done.to_status) == ("pending", "completed")
@@ -273,3 +288,25 @@ def test_an_unknown_id_is_an_error_and_changes_nothing(mutate):
         mutate(world, id_)
     assert world.text(id_) == text
     assert world.journal == []
+
+
+@pytest.mark.parametrize("status", [7, None, ["processing"], {"code": 3}])
+def test_lives_on_with_values_that_no_enum_has(status):
+    world = build_world(seed=1, clock=TickingClock(), connections=2)
+    for connection in world.connections():
+        id_ = connection["id"]
+        world.set_group_status(id_, connection["group_connections"][0]["id"], status)
+        world.set_milestone_status(id_, connection["events"][0]["id"], status)
+        world.change(id_, lambda found: found.update(added_later=True))
+        assert world.simulate_carriers(id_) is not None
+        assert world.connection(id_)["group_connections"][0]["status"] == status
+    for _ in range(50):
+        world.step()
+
+
+def test_an_endless_journal_forgets_its_beginning(monkeypatch):
+    monkeypatch.setattr("notifier.sandbox.world.MAX_JOURNAL", 100)
+    world = build_world(seed=1, clock=TickingClock(), connections=2)
+    total = sum(len(world.step()) for _ in range(400))
+    assert len(world.journal) <= 100
+    assert world.forgotten + len(world.journal) == total

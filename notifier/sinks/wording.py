@@ -1,0 +1,250 @@
+"""An event's body -> the words in which people read it. Pure, and total: no body makes it fail.
+
+The texts still hold what the source said, letter for letter; making it harmless is the work of whoever
+shows it, for which :func:`clean` is the common first step.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+_LABELS = {
+    "group_id": "Group number",
+    "initiated_at": "Initiated",
+    "completed_at": "Completed",
+    "carrier": "Carrier id",
+    "employer": "Employer id",
+    "broker_url": "Broker URL",
+    "broker_federal_ein": "Federal EIN",
+}
+_REPORTS = {
+    "notifier.baseline": "Watching has begun",
+    "notifier.state_lost": "The notifier lost its state and began anew",
+    "notifier.source_failing": "Clasp cannot be read",
+    "notifier.source_recovered": "Clasp can be read again",
+    "notifier.drift": "Clasp answered something new",
+    "notifier.removals_held": "Too much disappeared at once: removals are held",
+    "notifier.snapshot_held": "Another account's list? It is held",
+    "notifier.sink_failing": "A sink is failing",
+    "notifier.sink_recovered": "A sink works again",
+    "notifier.dead_letters": "Messages could not be delivered",
+    "notifier.test": "Test message",
+}
+_WORD = re.compile(r"[a-z0-9]+(_[a-z0-9]+)*", re.ASCII)
+_KEPT_FORMAT = "\u200c\u200d"  # joiners that scripts and emoji need; other format characters can hide text
+_MOST_CHANGES = 6
+_LONGEST = 4000  # characters of one source text that anybody will ever read
+
+
+class Told(msgspec.Struct, frozen=True):
+    """An event in words: ``change`` is what moved, ``facts`` and ``ids`` are labels with their values.
+
+    ``seen`` holds the moments between which it happened; the first is None where nobody had looked before.
+    """
+
+    title: str
+    severity: str
+    change: str | None = None
+    facts: tuple[tuple[str, str], ...] = ()
+    ids: tuple[tuple[str, str], ...] = ()
+    seen: tuple[datetime | None, datetime] | None = None
+    note: str | None = None
+    links: tuple[tuple[str, str], ...] = ()
+
+
+def tell(body: Any) -> Told:
+    """The words for one event body."""
+    data = _at(body, "data")
+    type_ = str(_at(body, "type") or "event")
+    common = {
+        "severity": str(_at(data, "severity") or "info"),
+        "seen": _seen(_at(data, "observed_between")),
+        "note": _text(_at(data, "note")),
+        "links": _links(data),
+    }
+    message = _text(_at(data, "message"))
+    if message is not None:
+        title = _REPORTS.get(type_, words(type_.rpartition(".")[2]))
+        where = (("source", data.get("source")), ("event", data.get("id")))
+        return Told(title, change=message, ids=_present(where), **common)
+    verb = type_.rpartition(".")[2]
+    return Told(
+        f"{_subject(data)} {_phrase(verb, data)}",
+        change=_change(verb, data),
+        facts=_facts(verb, data),
+        ids=_ids(data),
+        **common,
+    )
+
+
+def words(value: Any) -> str:
+    """A value of the source as people write it: ``needs_attention`` -> Needs Attention; others as they are."""
+    if value is None:
+        return "none"
+    if not isinstance(value, str):
+        return json.dumps(value)[:_LONGEST]
+    return value.replace("_", " ").title() if _WORD.fullmatch(value) else value[:_LONGEST]
+
+
+def clean(text: str, *, keep_lines: bool = False) -> str:
+    """The text on one line, without what a screen would obey: control, escape and direction characters."""
+    kept = []
+    for char in text[: _LONGEST * 3]:
+        category = unicodedata.category(char)
+        if category in {"Cc", "Zl", "Zp", "Zs"}:
+            kept.append("\n" if keep_lines and char == "\n" else " ")
+        elif category == "Cs":
+            kept.append("\ufffd")
+        elif category != "Cf" or char in _KEPT_FORMAT:
+            kept.append(char)
+    return re.sub(r" +", " ", "".join(kept)).strip()
+
+
+def utc(moment: datetime) -> str:
+    """``2026-11-23 22:01 UTC``."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def moment(value: Any) -> datetime | None:
+    """The moment that an ISO 8601 text means, aware."""
+    try:
+        at = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def _at(value: Any, *path: str) -> Any:
+    """What stands at a path of keys, or None; where a mapping is wanted next, something else is as good."""
+    for key in path:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return {} if value is None and path == ("data",) else value
+
+
+def _text(value: Any) -> str | None:
+    return value[: _LONGEST * 3] if isinstance(value, str) and value.strip() else None
+
+
+def _subject(data: Any) -> str:
+    employer = _text(_at(data, "connection", "employer", "name")) or _text(
+        _at(data, "connection", "employer", "id")
+    )
+    kind = _at(data, "entity", "kind")
+    if kind == "group_connection":
+        what = _text(_at(data, "carrier", "name")) or _text(_at(data, "carrier", "id")) or "unknown carrier"
+    elif kind == "milestone":
+        what = words(_at(data, "entity", "category") or "milestone")
+    else:
+        what = words(kind or "event").lower()
+    return f"{employer or 'Unknown employer'} · {what}"
+
+
+def _phrase(verb: str, data: Any) -> str:
+    """What happened, as the end of a sentence."""
+    to = _at(data, "to")
+    needs = to == "needs_attention"
+    if verb == "status_changed":
+        return "needs attention" if needs else "is completed" if to == "completed" else f"is now {words(to)}"
+    if verb in {"added", "reappeared"}:
+        new = "is new" if verb == "added" else "is back"
+        return f"{new} and needs attention" if needs else new if to is None else f"{new}: {words(to)}"
+    if verb == "removed":
+        return "was removed"
+    if verb == "updated":
+        return "changed: " + (", ".join(_label(name) for name in _changed(data)) or "details")
+    return words(verb).lower()
+
+
+def _change(verb: str, data: Any) -> str | None:
+    before, after = _at(data, "from"), _at(data, "to")
+    if verb == "status_changed":
+        return f"{words(before)} → {words(after)}"
+    if verb == "removed":
+        return f"It is no longer in Clasp's list; its last status was {words(before)}"
+    if verb == "updated":
+        return f"The status is still {words(after)}"
+    return None
+
+
+def _facts(verb: str, data: Any) -> tuple[tuple[str, str], ...]:
+    connection = _at(data, "connection")
+    name, external = _at(connection, "employer", "name"), _at(connection, "employer", "external_id")
+    employer = " ".join(part for part in (_text(name), f"({external})" if external else None) if part)
+    is_connection = _at(data, "entity", "kind") == "connection"
+    changes = [(_label(key), _moved(key, pair)) for key, pair in list(_changed(data).items())[:_MOST_CHANGES]]
+    status = _at(connection, "status")
+    return _present(
+        (
+            *changes,
+            ("Employer", employer),
+            ("Carrier", _at(data, "carrier", "name")),
+            ("Group number", _at(data, "entity", "group_id")),
+            ("Connection", None if is_connection or status is None or verb == "removed" else words(status)),
+        )
+    )
+
+
+def _ids(data: Any) -> tuple[tuple[str, str], ...]:
+    kind, connection = _at(data, "entity", "kind"), _at(data, "connection", "id")
+    entity = None if kind == "connection" else _at(data, "entity", "id")
+    return _present(
+        (
+            (words(kind).lower(), entity),
+            ("connection", connection),
+            ("employer", _at(data, "connection", "employer", "id")),
+            ("carrier", _at(data, "carrier", "id")),
+            ("rule", _at(data, "rule")),
+            ("event", _at(data, "id")),
+        )
+    )
+
+
+def _links(data: Any) -> tuple[tuple[str, str], ...]:
+    links = _at(data, "links")
+    own = [(str(label), url) for label, url in links.items()] if isinstance(links, Mapping) else []
+    broker = _at(data, "connection", "broker_url")
+    return tuple(
+        (label, url)
+        for label, url in [*own, ("broker page", broker)]
+        if isinstance(url, str)
+        and url.startswith(("https://", "http://" if label != "broker page" else "https://"))
+    )
+
+
+def _seen(value: Any) -> tuple[datetime | None, datetime] | None:
+    if not isinstance(value, list) or len(value) != 2:  # noqa: PLR2004
+        return None
+    after = moment(value[1])
+    return None if after is None else (moment(value[0]), after)
+
+
+def _changed(data: Any) -> Mapping[str, Any]:
+    changed = _at(data, "changed")
+    return changed if isinstance(changed, Mapping) else {}
+
+
+def _label(field: str) -> str:
+    return _LABELS.get(field) or words(field).capitalize()
+
+
+def _moved(field: str, pair: Any) -> str:
+    before, after = pair if isinstance(pair, list) and len(pair) == 2 else (None, pair)  # noqa: PLR2004
+    return f"{_shown(field, before)} → {_shown(field, after)}"
+
+
+def _shown(field: str, value: Any) -> str:
+    at = moment(value) if field.endswith("_at") else None
+    if at is not None:
+        return utc(at)
+    return words(value) if field in {"status", "category"} or not isinstance(value, str) else value[:_LONGEST]
+
+
+def _present(pairs: tuple[tuple[str, Any], ...]) -> tuple[tuple[str, str], ...]:
+    return tuple((label, value) for label, value in pairs if isinstance(value, str) and value.strip())
