@@ -126,17 +126,18 @@ async def run(config: Config, env: Mapping[str, str], clock: Clock, *, stop: asy
     async with http as address:
         _log.info("worker.started", version=__version__, name=config.name, listening=address)
         async with stores(config, env, clock) as store:
-            if await _until_fit(store, clock, stop, health):
+            if await _until_fit(config, store, clock, stop, health):
                 await _work(config, store, clock, stop, health)
     _log.info("worker.stopped")
 
 
-async def _until_fit(store: Stores, clock: Clock, stop: asyncio.Event, health: Health) -> bool:
+async def _until_fit(
+    config: Config, store: Stores, clock: Clock, stop: asyncio.Event, health: Health) -> bool:
     """Wait for a store that answers; one that answers and is unfit is an error. False: stopped meanwhile."""
     delay_s = 0.5
     while not stop.is_set():
         try:
-            for warning in await examine(store.redis, clock):
+            for warning in await examine(store.redis, clock, Keys(config.name)):
                 _log.warning("store.warning", warning=warning)
             await store.state.sync_time()
         except StoreUnavailable as error:

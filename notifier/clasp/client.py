@@ -268,7 +268,7 @@ class ClaspClient:
             raise SourceInvalid("Clasp's list has a `next` that is not a URL") from None
         if _place(url) != _place(self._list_url) or url.userinfo:
             raise SourceInvalid(
-                "Clasp's list has a `next` that leads elsewhere (it must keep scheme, host, port and path); "
+                "Clasp's list has a `next` that leads elsewhere (it must keep host, port and path); "
                 "check source.base_url"
             )
         if len(cursors) != 1 or not 0 < len(cursors[0]) <= MAX_CURSOR:
@@ -280,8 +280,10 @@ class ClaspClient:
         return cursors[0]
 
 
-def _place(url: httpx.URL) -> tuple[str, str, int | None, str]:
-    return url.scheme, url.host, url.port, url.path.rstrip("/")
+def _place(url: httpx.URL) -> tuple[bool, str, int | None, str]:
+    """Where a URL leads. http and https are one: a server behind a TLS proxy may not know which it is, and
+    only the cursor is taken anyway."""
+    return url.scheme in {"http", "https"}, url.host, url.port, url.path.rstrip("/")
 
 
 def _decoded(decoder: msgspec.json.Decoder[_T], answer: Answer) -> _T:

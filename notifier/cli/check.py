@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -26,9 +25,9 @@ from notifier.cli.common import (
 from notifier.clock import SystemClock
 from notifier.config import Config, json_schema, warnings
 from notifier.errors import NotifierError
-from notifier.sinks.contract import Sink
 from notifier.sinks.registry import build_sinks
 from notifier.store.fitness import examine
+from notifier.store.keys import Keys
 from notifier.worker import source_client
 
 
@@ -95,7 +94,7 @@ async def _clasp(config: Config) -> str:
 async def _store(config: Config) -> str:
     clock = SystemClock()
     async with open_stores(config) as store:
-        for warning in await examine(store.redis, clock):
+        for warning in await examine(store.redis, clock, Keys(config.name)):
             err.print(Text(f"warning: store: {warning}"))
         key = "check:write"
         await store.names.put({key: True}, timedelta(seconds=1))
@@ -104,5 +103,3 @@ async def _store(config: Config) -> str:
         raise Failed("what was written could not be read back")
     return "answers, and takes writes"
 
-
-_ = (os, Sink)

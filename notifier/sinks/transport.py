@@ -51,7 +51,7 @@ async def within(deadline: timedelta, where: str) -> AsyncIterator[None]:
         raise failure(error, where) from None
 
 
-def failure(error: aiohttp.ClientError | OSError, where: str) -> DeliveryError:
+def failure(error: aiohttp.ClientError | OSError, where: str) -> DeliveryError:  # noqa: PLR0911 - a table
     """The ``DeliveryError`` that a client's error amounts to."""
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
     if isinstance(cause, ForbiddenAddress):

@@ -46,7 +46,8 @@ _LONGEST = 4000  # characters of one source text that anybody will ever read
 class Told(msgspec.Struct, frozen=True):
     """An event in words: ``change`` is what moved, ``facts`` and ``ids`` are labels with their values.
 
-    ``seen`` holds the moments between which it happened; the first is None where nobody had looked before.
+    ``seen`` holds the moments between which it happened; the first is None where nobody had looked before,
+    and for a removal, which is told only once it is certain.
     """
 
     title: str
@@ -63,29 +64,30 @@ def tell(body: Any) -> Told:
     """The words for one event body."""
     data = _at(body, "data")
     type_ = str(_at(body, "type") or "event")
-    common = {
-        "severity": str(_at(data, "severity") or "info"),
-        "seen": _seen(_at(data, "observed_between")),
-        "note": _text(_at(data, "note")),
-        "links": _links(data),
-    }
+    verb = type_.rpartition(".")[2]
     message = _text(_at(data, "message"))
     if message is not None:
-        title = _REPORTS.get(type_, words(type_.rpartition(".")[2]))
-        where = (("source", data.get("source")), ("event", data.get("id")))
-        return Told(title, change=message, ids=_present(where), **common)
-    verb = type_.rpartition(".")[2]
+        title = _REPORTS.get(type_) or words(verb)
+        change: str | None = message
+        facts: tuple[tuple[str, str], ...] = ()
+        ids = _present((("source", _at(data, "source")), ("event", _at(data, "id"))))
+    else:
+        title = f"{_subject(data)} {_phrase(verb, data)}"
+        change, facts, ids = _change(verb, data), _facts(verb, data), _ids(data)
     return Told(
-        f"{_subject(data)} {_phrase(verb, data)}",
-        change=_change(verb, data),
-        facts=_facts(verb, data),
-        ids=_ids(data),
-        **common,
+        title,
+        severity=str(_at(data, "severity") or "info"),
+        change=change,
+        facts=facts,
+        ids=ids,
+        seen=_seen(_at(data, "observed_between"), is_removal=verb == "removed"),
+        note=_text(_at(data, "note")),
+        links=_links(data),
     )
 
 
 def words(value: Any) -> str:
-    """A value of the source as people write it: ``needs_attention`` -> Needs Attention; others as they are."""
+    """A value as people write it: ``needs_attention`` -> Needs Attention; others as they are."""
     if value is None:
         return "none"
     if not isinstance(value, str):
@@ -122,10 +124,10 @@ def moment(value: Any) -> datetime | None:
 
 
 def _at(value: Any, *path: str) -> Any:
-    """What stands at a path of keys, or None; where a mapping is wanted next, something else is as good."""
+    """What stands at a path of keys, or None."""
     for key in path:
         value = value.get(key) if isinstance(value, Mapping) else None
-    return {} if value is None and path == ("data",) else value
+    return value
 
 
 def _text(value: Any) -> str | None:
@@ -140,7 +142,7 @@ def _subject(data: Any) -> str:
     if kind == "group_connection":
         what = _text(_at(data, "carrier", "name")) or _text(_at(data, "carrier", "id")) or "unknown carrier"
     elif kind == "milestone":
-        what = words(_at(data, "entity", "category") or "milestone")
+        what = f'milestone "{words(_at(data, "entity", "category") or "unknown")}"'
     else:
         what = words(kind or "event").lower()
     return f"{employer or 'Unknown employer'} · {what}"
@@ -167,9 +169,9 @@ def _change(verb: str, data: Any) -> str | None:
     if verb == "status_changed":
         return f"{words(before)} → {words(after)}"
     if verb == "removed":
-        return f"It is no longer in Clasp's list; its last status was {words(before)}"
+        return f"Clasp no longer shows it; its last status was {words(before)}"
     if verb == "updated":
-        return f"The status is still {words(after)}"
+        return "; ".join(f"{label}: {moved}" for label, moved in _moves(data)) or None
     return None
 
 
@@ -178,17 +180,23 @@ def _facts(verb: str, data: Any) -> tuple[tuple[str, str], ...]:
     name, external = _at(connection, "employer", "name"), _at(connection, "employer", "external_id")
     employer = " ".join(part for part in (_text(name), f"({external})" if external else None) if part)
     is_connection = _at(data, "entity", "kind") == "connection"
-    changes = [(_label(key), _moved(key, pair)) for key, pair in list(_changed(data).items())[:_MOST_CHANGES]]
-    status = _at(connection, "status")
-    return _present(
-        (
-            *changes,
-            ("Employer", employer),
-            ("Carrier", _at(data, "carrier", "name")),
-            ("Group number", _at(data, "entity", "group_id")),
-            ("Connection", None if is_connection or status is None or verb == "removed" else words(status)),
-        )
+    status, moves = _at(connection, "status"), _moves(data)
+    own_status = words(_at(data, "to")) if verb in {"updated", "added", "reappeared"} else None
+    facts = (
+        *(() if verb == "updated" else moves),
+        ("Status", own_status),
+        ("Employer", employer),
+        ("Carrier", _at(data, "carrier", "name")),
+        ("Group number", None if "group_id" in _changed(data) else _at(data, "entity", "group_id")),
+        ("Connection", None if is_connection or status is None or verb == "removed" else words(status)),
     )
+    return _present(facts)
+
+
+def _moves(data: Any) -> tuple[tuple[str, str], ...]:
+    """What changed beside the status: labels, each with ``old → new``."""
+    changed = list(_changed(data).items())[:_MOST_CHANGES]
+    return tuple((_label(field), _moved(field, pair)) for field, pair in changed)
 
 
 def _ids(data: Any) -> tuple[tuple[str, str], ...]:
@@ -209,20 +217,17 @@ def _ids(data: Any) -> tuple[tuple[str, str], ...]:
 def _links(data: Any) -> tuple[tuple[str, str], ...]:
     links = _at(data, "links")
     own = [(str(label), url) for label, url in links.items()] if isinstance(links, Mapping) else []
-    broker = _at(data, "connection", "broker_url")
-    return tuple(
-        (label, url)
-        for label, url in [*own, ("broker page", broker)]
-        if isinstance(url, str)
-        and url.startswith(("https://", "http://" if label != "broker page" else "https://"))
-    )
+    broker = _at(data, "connection", "broker_url")  # the source's text: https only
+    if isinstance(broker, str) and broker.startswith("https://"):
+        own.append(("broker page", broker))
+    return tuple((label, url) for label, url in own if isinstance(url, str) and url.startswith("http"))
 
 
-def _seen(value: Any) -> tuple[datetime | None, datetime] | None:
+def _seen(value: Any, *, is_removal: bool) -> tuple[datetime | None, datetime] | None:
     if not isinstance(value, list) or len(value) != 2:  # noqa: PLR2004
         return None
     after = moment(value[1])
-    return None if after is None else (moment(value[0]), after)
+    return None if after is None else (None if is_removal else moment(value[0]), after)
 
 
 def _changed(data: Any) -> Mapping[str, Any]:

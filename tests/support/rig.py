@@ -146,9 +146,11 @@ class Rig:
 
     async def is_due(self) -> bool:
         """Whether a lane is due or under way (a claim's score is odd)."""
+        now = self.store.now_us()
         for sink in self.sinks:
+            is_paused = int(await self.redis.hget(self.keys.sink(sink), "paused_until") or 0) > now
             for _, due in await self.redis.zrange(self.keys.lanes(sink), 0, -1, withscores=True):
-                if due <= self.store.now_us() or int(due) % 2:
+                if int(due) % 2 or (due <= now and not is_paused):
                     return True
         return False
 

@@ -1,12 +1,16 @@
 """Loading: what is shipped loads, what is wrong is told with file, line, path and the nearest word."""
 
+import json
 import re
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from notifier.config import Config, Target, load
+from notifier.config.document import parse, plain
 from notifier.errors import ConfigError
 from notifier.models import Kind
 
@@ -151,298 +155,96 @@ guards: {removals: 0.5%, removals_min: 0}
 
 RULE = "  - name: first\n    when: {}\n    notify: [backend]\n"
 # (what is replaced in GOOD, by what, what is said)
+# fmt: off
 BAD = {
-    "unknown_key": (
-        "when: {}",
-        "wehn: {}",
-        'notifier.yaml:21: rules[0].wehn: unknown key; did you mean "when"?',
-    ),
-    "unknown_top_key": (
-        "name: test",
-        "name: test\nsinsk: 1",
-        'notifier.yaml:2: sinsk: unknown key; did you mean "sinks"?',
-    ),
-    "unknown_source_key": (
-        "api_key: c",
-        "api_token: x\n  api_key: c",
-        ':4: source.api_token: unknown key; did you mean "api_key"?',
-    ),
-    "unknown_sink_key": (
-        "secrets: [",
-        "formta: x\n    secrets: [",
-        ':16: sinks.backend.formta: unknown key; did you mean "format"?',
-    ),
-    "key_of_another_sink": (
-        "type: console",
-        "type: console\n    secrets: [a]",
-        "sinks.log.secrets: unknown key; known: timeout,",
-    ),
-    "unknown_when_key": (
-        "when: {}",
-        "when: {form: x}",
-        'rules[0].when.form: unknown key; did you mean "from"?',
-    ),
+    "unknown_key": ("when: {}", "wehn: {}", 'notifier.yaml:21: rules[0].wehn: unknown key; did you mean "when"?'),
+    "unknown_top_key": ("name: test", "name: test\nsinsk: 1", 'notifier.yaml:2: sinsk: unknown key; did you mean "sinks"?'),
+    "unknown_source_key": ("api_key: c", "api_token: x\n  api_key: c", ':4: source.api_token: unknown key; did you mean "api_key"?'),
+    "unknown_sink_key": ("secrets: [", "formta: x\n    secrets: [", ':16: sinks.backend.formta: unknown key; did you mean "format"?'),
+    "key_of_another_sink": ("type: console", "type: console\n    secrets: [a]", "sinks.log.secrets: unknown key; known: timeout,"),
+    "unknown_when_key": ("when: {}", "when: {form: x}", 'rules[0].when.form: unknown key; did you mean "from"?'),
     "python_name": ("when: {}", "when: {from_: x}", 'rules[0].when.from_: unknown key; did you mean "from"?'),
     "not_a_key": ("name: test", "name: test\ndirectory: /", ":2: directory: unknown key"),
     "secret_as_key": ("when: {}", "when: {token:xoxb-canary}", 'rules[0].when."...": '),
     "missing": ("  base_url: https://clasp.example\n", "", ":2: source.base_url: required, and not there"),
-    "no_sinks": (
-        GOOD[GOOD.index("sinks:") : GOOD.index("rules:")],
-        "sinks: {}\n",
-        ":5: sinks: no sink: there is nowhere",
-    ),
+    "no_sinks": (GOOD[GOOD.index("sinks:") : GOOD.index("rules:")], "sinks: {}\n", ":5: sinks: no sink: there is nowhere"),
     "no_rules": (GOOD[GOOD.index("rules:") :], "", "notifier.yaml:1: rules: no rule: nothing would be sent"),
     "empty_value": ("when: {}", "when:", ":21: rules[0].when: has no value"),
-    "hash_comment": (
-        'channel: "#ops"',
-        "channel: #ops",
-        ':9: sinks.ops.channel: has no value; remove the key, or write one (a text that begins with "#" needs quotes)',
-    ),
-    "unknown_type": (
-        "when: {}",
-        "when: {type: group_conection.added}",
-        'rules[0].when.type: unknown event type "group_conection.added"; did you mean "group_connection.added"?',
-    ),
-    "empty_glob": (
-        "when: {}",
-        "when: {type: [groups.*]}",
-        'rules[0].when.type[0]: unknown event type that this pattern matches "groups.*"',
-    ),
-    "alert_type": (
-        "when: {}",
-        "when: {type: alert.opened}",
-        "alert events are not available in this release",
-    ),
-    "unknown_entity": (
-        "when: {}",
-        "when: {entity: milestones}",
-        'unknown entity "milestones"; did you mean "milestone"?',
-    ),
-    "unknown_field": (
-        "when: {}",
-        "when: {field: broker_ulr}",
-        'unknown field "broker_ulr"; did you mean "broker_url"?',
-    ),
-    "unknown_severity": (
-        "when: {}",
-        "when: {}\n    severity: warn",
-        'rules[0].severity: unknown severity "warn"; did you mean "warning"?',
-    ),
-    "unknown_sink_type": (
-        "type: console",
-        "type: consol",
-        ':18: sinks.log.type: unknown type of sink "consol"; did you mean "console"?',
-    ),
+    "hash_comment": ('channel: "#ops"', "channel: #ops", ':9: sinks.ops.channel: has no value; remove the key, or write one (a text that begins with "#" needs quotes)'),
+    "unknown_type": ("when: {}", "when: {type: group_conection.added}", 'rules[0].when.type: unknown event type "group_conection.added"; did you mean "group_connection.added"?'),
+    "empty_glob": ("when: {}", "when: {type: [groups.*]}", 'rules[0].when.type[0]: unknown event type that this pattern matches "groups.*"'),
+    "alert_type": ("when: {}", "when: {type: alert.opened}", "alert events are not available in this release"),
+    "unknown_entity": ("when: {}", "when: {entity: milestones}", 'unknown entity "milestones"; did you mean "milestone"?'),
+    "unknown_field": ("when: {}", "when: {field: broker_ulr}", 'unknown field "broker_ulr"; did you mean "broker_url"?'),
+    "unknown_severity": ("when: {}", "when: {}\n    severity: warn", 'rules[0].severity: unknown severity "warn"; did you mean "warning"?'),
+    "unknown_sink_type": ("type: console", "type: consol", ':18: sinks.log.type: unknown type of sink "consol"; did you mean "console"?'),
     "no_sink_type": ("type: console", "timeout: 1s", "sinks.log.type: required, and not there"),
-    "later_sink_type": (
-        "type: console",
-        "type: mail",
-        'sinks of type "mail" are not available in this release',
-    ),
-    "unknown_format": (
-        "secrets: [",
-        "format: standart\n    secrets: [",
-        'unknown format "standart"; did you mean "standard"?',
-    ),
-    "later_format": (
-        "secrets: [",
-        "format: clasp\n    secrets: [",
-        'the format "clasp" is not available in this release; use "standard"',
-    ),
-    "unknown_sink": (
-        "notify: [backend]",
-        "notify: [bakend]",
-        ':22: rules[0].notify[0]: unknown sink "bakend"; did you mean "backend"?',
-    ),
-    "unknown_self_report": (
-        "rules:",
-        "self_reports: [opss]\nrules:",
-        'self_reports[0]: unknown sink "opss"; did you mean "ops"?',
-    ),
-    "sink_twice": (
-        "notify: [backend]",
-        'notify: [ops, "ops#b"]',
-        "rules[0].notify[1]: names this sink twice",
-    ),
-    "channel_of_webhook": (
-        "notify: [backend]",
-        'notify: "backend#b"',
-        'rules[0].notify: "#" chooses a Slack channel',
-    ),
-    "channel_of_incoming": (
-        "notify: [backend]",
-        'notify: "hook#b"',
-        "an incoming webhook posts to its own channel",
-    ),
-    "fallback_without_name": (
-        "when: {}",
-        "when: {carrier: c}\n    fallback: [ops]",
-        'rules[0].fallback: only for rules on "carrier_name"',
-    ),
-    "while": (
-        "when: {}",
-        "while: {}",
-        ':21: rules[0].while: alert rules ("while") are not available in this release; use "when"',
-    ),
-    "for": (
-        "when: {}",
-        "when: {}\n    for: 10m",
-        'rules[0].for: "for" is a key of alert rules, which are not available in this release',
-    ),
-    "status_in_when": (
-        "when: {}",
-        "when: {status: x}",
-        'rules[0].when.status: "status" is a key of alert rules',
-    ),
+    "later_sink_type": ("type: console", "type: mail", 'sinks of type "mail" are not available in this release'),
+    "unknown_format": ("secrets: [", "format: standart\n    secrets: [", 'unknown format "standart"; did you mean "standard"?'),
+    "later_format": ("secrets: [", "format: clasp\n    secrets: [", 'the format "clasp" is not available in this release; use "standard"'),
+    "unknown_sink": ("notify: [backend]", "notify: [bakend]", ':22: rules[0].notify[0]: unknown sink "bakend"; did you mean "backend"?'),
+    "unknown_self_report": ("rules:", "self_reports: [opss]\nrules:", 'self_reports[0]: unknown sink "opss"; did you mean "ops"?'),
+    "sink_twice": ("notify: [backend]", 'notify: [ops, "ops#b"]', "rules[0].notify[1]: names this sink twice"),
+    "channel_of_webhook": ("notify: [backend]", 'notify: "backend#b"', 'rules[0].notify: "#" chooses a Slack channel'),
+    "channel_of_incoming": ("notify: [backend]", 'notify: "hook#b"', "an incoming webhook posts to its own channel"),
+    "fallback_without_name": ("when: {}", "when: {carrier: c}\n    fallback: [ops]", 'rules[0].fallback: only for rules on "carrier_name"'),
+    "while": ("when: {}", "while: {}", ':21: rules[0].while: alert rules ("while") are not available in this release; use "when"'),
+    "for": ("when: {}", "when: {}\n    for: 10m", 'rules[0].for: "for" is a key of alert rules, which are not available in this release'),
+    "status_in_when": ("when: {}", "when: {status: x}", 'rules[0].when.status: "status" is a key of alert rules'),
     "owners": ("name: test", "name: test\nowners: {}", "owners: owners are not available in this release"),
-    "proxy": (
-        "type: console",
-        "type: console\n    proxy: x",
-        "sinks.log.proxy: proxies are not available in this release",
-    ),
+    "proxy": ("type: console", "type: console\n    proxy: x", "sinks.log.proxy: proxies are not available in this release"),
     "same_name": (RULE, RULE + RULE, ":23: rules[1].name: rules[0] has this name already"),
     "reserved_name": ("name: first", "name: self_reports", 'rules[0].name: "self_reports" is the name that'),
     "bad_rule_name": ("name: first", "name: First", "rules[0].name: is not a name: small letters"),
     "bad_name": ("name: test", 'name: "a{b}"', ":1: name: is not a name"),
     "bad_sink_name": ("  log:", '  "l#g":', ':17: sinks."l#g": is not a name'),
-    "number_as_id": (
-        "when: {}",
-        "when: {group_id: 00123}",
-        "rules[0].when.group_id: is a number in YAML (00123 would become 123)",
-    ),
+    "number_as_id": ("when: {}", "when: {group_id: 00123}", "rules[0].when.group_id: is a number in YAML (00123 would become 123)"),
     "bool_as_id": ("when: {}", "when: {carrier: true}", "rules[0].when.carrier: is a switch in YAML"),
     "mapping_as_status": ("when: {}", "when: {to: {a: b}}", "rules[0].when.to: expected a status"),
     "empty_list": ("when: {}", "when: {to: []}", "rules[0].when.to: is an empty list"),
     "list_for_mapping": ("when: {}", "when: []", "rules[0].when: expected keys and values"),
     "page_size": ("  api_key", "  page_size: 101\n  api_key", ":4: source.page_size: must be at most 100"),
-    "page_size_true": (
-        "  api_key",
-        "  page_size: true\n  api_key",
-        "source.page_size: is not a whole number",
-    ),
-    "page_size_under": (
-        "  api_key",
-        "  page_size: '1_0'\n  api_key",
-        "source.page_size: is not a whole number",
-    ),
+    "page_size_true": ("  api_key", "  page_size: true\n  api_key", "source.page_size: is not a whole number"),
+    "page_size_under": ("  api_key", "  page_size: '1_0'\n  api_key", "source.page_size: is not a whole number"),
     "no_as_switch": ("  api_key", "  enrich: no\n  api_key", "source.enrich: is neither true nor false"),
-    "interval": (
-        "  api_key",
-        "  poll_interval: 999ms\n  api_key",
-        "source.poll_interval: must be at least 1s",
-    ),
-    "interval_number": (
-        "  api_key",
-        "  poll_interval: 60\n  api_key",
-        "source.poll_interval: is not a duration; write a whole number and a unit",
-    ),
-    "business_days": (
-        "name: test",
-        "name: test\nhistory: 3bd",
-        'history: business days ("3bd") are not available in this release',
-    ),
+    "interval": ("  api_key", "  poll_interval: 999ms\n  api_key", "source.poll_interval: must be at least 1s"),
+    "interval_number": ("  api_key", "  poll_interval: 60\n  api_key", "source.poll_interval: is not a duration; write a whole number and a unit"),
+    "business_days": ("name: test", "name: test\nhistory: 3bd", 'history: business days ("3bd") are not available in this release'),
     "zero": ("name: test", "name: test\nhistory: 0s", "history: must be longer than 0s"),
     "rate": ("type: console", "type: console\n    rate: 0", "sinks.log.rate: must be more than 0"),
     "percent": ("name: test", "name: test\nguards: {removals: 0.05}", "guards.removals: is not a percentage"),
-    "percent_over": (
-        "name: test",
-        "name: test\nguards: {removals: 101%}",
-        "guards.removals: is more than 100%",
-    ),
+    "percent_over": ("name: test", "name: test\nguards: {removals: 101%}", "guards.removals: is more than 100%"),
     "listen": ("name: test", "name: test\nhttp: {listen: 9464}", "http.listen: is a number in YAML"),
-    "listen_port": (
-        "name: test",
-        'name: test\nhttp: {listen: "h:65536"}',
-        "http.listen: names no port from 0 to 65535",
-    ),
-    "listen_ipv6": (
-        "name: test",
-        'name: test\nhttp: {listen: "::1:1"}',
-        "http.listen: is not an address to listen at",
-    ),
+    "listen_port": ("name: test", 'name: test\nhttp: {listen: "h:65536"}', "http.listen: names no port from 0 to 65535"),
+    "listen_ipv6": ("name: test", 'name: test\nhttp: {listen: "::1:1"}', "http.listen: is not an address to listen at"),
     "http_url": ("https://clasp.example", "http://canary.example", "source.base_url: begins with http://"),
-    "userinfo": (
-        "https://clasp.example",
-        "https://u:canary@c.example",
-        "source.base_url: holds a user name or password",
-    ),
+    "userinfo": ("https://clasp.example", "https://u:canary@c.example", "source.base_url: holds a user name or password"),
     "odd_literal": ("https://clasp.example", "https://0x7f.1", "source.base_url: names a host by a number"),
     "base_query": ("https://clasp.example", "https://c.example?canary", "source.base_url: holds a query"),
     "url_space": ("https://clasp.example", "https://c.example/a canary", "source.base_url: is not a URL"),
-    "webhook_http": (
-        "https://hooks.example.com/",
-        "http://hooks.example.com/",
-        "sinks.backend.url: begins with http://",
-    ),
-    "webhook_private": (
-        "https://hooks.example.com/",
-        "https://10.0.0.7/",
-        "sinks.backend.url: is on loopback or in a private network; that needs allow_private_addresses: true",
-    ),
-    "webhook_loopback": (
-        "https://hooks.example.com/",
-        "http://localhost:1/",
-        "that needs allow_private_addresses: true",
-    ),
-    "webhook_mapped": (
-        "https://hooks.example.com/",
-        "https://[::ffff:10.0.0.1]/",
-        "that needs allow_private_addresses: true",
-    ),
+    "webhook_http": ("https://hooks.example.com/", "http://hooks.example.com/", "sinks.backend.url: begins with http://"),
+    "webhook_private": ("https://hooks.example.com/", "https://10.0.0.7/", "sinks.backend.url: is on loopback or in a private network; that needs allow_private_addresses: true"),
+    "webhook_loopback": ("https://hooks.example.com/", "http://localhost:1/", "that needs allow_private_addresses: true"),
+    "webhook_mapped": ("https://hooks.example.com/", "https://[::ffff:10.0.0.1]/", "that needs allow_private_addresses: true"),
     "no_secret": ("secrets: [canary-secret]", "secrets: []", "sinks.backend.secrets: needs at least 1"),
-    "three_secrets": (
-        "secrets: [canary-secret]",
-        "secrets: [a, b, c]",
-        "sinks.backend.secrets: may hold at most 2",
-    ),
+    "three_secrets": ("secrets: [canary-secret]", "secrets: [a, b, c]", "sinks.backend.secrets: may hold at most 2"),
     "bad_secret": ("[canary-secret]", '["whsec_canary!"]', 'sinks.backend.secrets[0]: begins with "whsec_"'),
     "number_secret": ("[canary-secret]", "[12345678]", "sinks.backend.secrets[0]: is a number in YAML"),
-    "own_header": (
-        "secrets: [",
-        "headers: {Webhook-Id: x}\n    secrets: [",
-        "sinks.backend.headers.Webhook-Id: is a header that the notifier sets itself",
-    ),
-    "header_value": (
-        "secrets: [",
-        'headers: {X-A: "canary\\nb"}\n    secrets: [',
-        "sinks.backend.headers.X-A: holds a line break",
-    ),
-    "unknown_exclude": (
-        "secrets: [",
-        "exclude: [broker_federal_ien]\n    secrets: [",
-        'sinks.backend.exclude[0]: unknown field "broker_federal_ien"; did you mean "broker_federal_ein"?',
-    ),
-    "both_tokens": (
-        "channel:",
-        "webhook_url: https://h.example/canary\n    channel:",
-        '"token" and "webhook_url" exclude each other',
-    ),
+    "own_header": ("secrets: [", "headers: {Webhook-Id: x}\n    secrets: [", "sinks.backend.headers.Webhook-Id: is a header that the notifier sets itself"),
+    "header_value": ("secrets: [", 'headers: {X-A: "canary\\nb"}\n    secrets: [', "sinks.backend.headers.X-A: holds a line break"),
+    "unknown_exclude": ("secrets: [", "exclude: [broker_federal_ien]\n    secrets: [", 'sinks.backend.exclude[0]: unknown field "broker_federal_ien"; did you mean "broker_federal_ein"?'),
+    "both_tokens": ("channel:", "webhook_url: https://h.example/canary\n    channel:", '"token" and "webhook_url" exclude each other'),
     "no_token": ('    token: xoxb-canary\n    channel: "#ops"\n', "", ":6: sinks.ops: a Slack sink needs"),
     "no_channel": ('    channel: "#ops"\n', "", 'sinks.ops.channel: required with "token"'),
-    "link_field": (
-        "name: test",
-        'name: test\nlinks: {e: "https://x.example/{id.real}"}',
-        "links.e: may hold {external_id} and {id} only",
-    ),
-    "link_host": (
-        "name: test",
-        'name: test\nlinks: {e: "https://{id}.example/"}',
-        "links.e: holds a field in its host",
-    ),
-    "link_brace": (
-        "name: test",
-        'name: test\nlinks: {e: "https://x.example/{"}',
-        'links.e: has a "{" without "}"',
-    ),
-    "sentinel": (
-        "name: test",
-        "name: test\nstore: redis+sentinel://canary",
-        "store: redis+sentinel:// is not available in this release",
-    ),
+    "link_field": ("name: test", 'name: test\nlinks: {e: "https://x.example/{id.real}"}', "links.e: may hold {external_id} and {id} only"),
+    "link_host": ("name: test", 'name: test\nlinks: {e: "https://{id}.example/"}', "links.e: holds a field in its host"),
+    "link_brace": ("name: test", 'name: test\nlinks: {e: "https://x.example/{"}', 'links.e: has a "{" without "}"'),
+    "sentinel": ("name: test", "name: test\nstore: redis+sentinel://canary", "store: redis+sentinel:// is not available in this release"),
     "store_scheme": ("name: test", "name: test\nstore: canary", "store: begins with none of redis://"),
     "store_host": ("name: test", "name: test\nstore: redis://", "store: names no host"),
     "embedded_directory": ("name: test", "name: test\nstore: 'embedded:'", "store: names no directory"),
 }
+# fmt: on
 
 
 @pytest.mark.parametrize(("old", "new", "told"), BAD.values(), ids=BAD)
@@ -523,3 +325,47 @@ def test_says_how_to_get_a_file_that_is_missing(tmp_path):
 def test_optional_addresses_may_be_left_empty_by_a_variable(tmp_path):
     config = load_text(tmp_path, "heartbeat_url: ${H:-}\n" + GOOD)
     assert config.heartbeat_url is None
+
+
+def places(value, path=()):
+    """Every path in a document."""
+    yield path
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        yield from places(item, (*path, key))
+
+
+def put(value, path, new):
+    """The document with another value at a path."""
+    if not path:
+        return new
+    copy = dict(value) if isinstance(value, dict) else list(value)
+    copy[path[0]] = put(value[path[0]], path[1:], new)
+    return copy
+
+
+JUNK = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-9, 10**19)
+    | st.floats(allow_nan=False)
+    | st.text(max_size=20)
+    | st.sampled_from(
+        ["*", "#", "a#b", "${A}", "${", "https://", "http://[", "https://x:y", "redis://h:x", "0s", "[::1]:1"]
+    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=5,
+)
+DOCUMENT = plain(parse((ROOT / "config/examples/routing.yaml").read_text())[0])
+
+
+@given(st.sampled_from([path for path in places(DOCUMENT) if path]), JUNK)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_whatever_stands_somewhere_is_taken_or_refused_in_plain_words(tmp_path, path, junk):
+    text = json.dumps(put(DOCUMENT, path, junk))
+    told: tuple[str, ...] = ()
+    try:
+        load_text(tmp_path, text, ENV)
+    except ConfigError as error:
+        told = error.problems
+    assert all(problem.startswith(str(tmp_path)) and "canary" not in problem for problem in told)

@@ -1,0 +1,62 @@
+"""The sinks of a configuration, built. The only module here that knows the configuration's models.
+
+A new kind of sink is a file with a class that keeps ``contract.Sink``, a model in the configuration, and a
+case here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from notifier.clock import Clock
+from notifier.config import Config, SinkConfig
+from notifier.config.sinks import ConsoleConfig, SlackConfig, WebhookConfig
+from notifier.sinks.console import ConsoleSink
+from notifier.sinks.contract import Sink
+from notifier.sinks.session import Sessions
+from notifier.sinks.slack import SlackSink
+from notifier.sinks.webhook import WebhookSink
+
+
+@asynccontextmanager
+async def build_sinks(config: Config, clock: Clock) -> AsyncIterator[dict[str, Sink]]:  # noqa: ARG001
+    """Every sink of a configuration by its name, while the context lasts. Connects to nothing yet.
+
+    ``clock`` is for sinks that need the time between attempts; today's are given it with each attempt.
+    """
+    sessions = Sessions()
+    sinks = {name: build(name, sink, sessions=sessions) for name, sink in config.sinks.items()}
+    try:
+        yield sinks
+    finally:
+        for sink in sinks.values():
+            await sink.close()
+        await sessions.close()
+
+
+def build(name: str, config: SinkConfig, *, sessions: Sessions) -> Sink:
+    """One sink. Raises ``ConfigError``."""
+    match config:
+        case WebhookConfig():
+            return WebhookSink(
+                name,
+                url=config.url.get_secret_value(),
+                secrets=[secret.get_secret_value() for secret in config.secrets],
+                headers={header: value.get_secret_value() for header, value in config.headers.items()},
+                allow_private=config.allow_private_addresses,
+                deadline=config.timeout,
+                sessions=sessions,
+            )
+        case SlackConfig():
+            return SlackSink(
+                name,
+                token=config.token.get_secret_value() if config.token else None,
+                webhook_url=config.webhook_url.get_secret_value() if config.webhook_url else None,
+                channel=config.channel,
+                api_url=config.api_url,
+                deadline=config.timeout,
+                sessions=sessions,
+            )
+        case ConsoleConfig():
+            return ConsoleSink(name, deadline=config.timeout)

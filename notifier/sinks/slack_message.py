@@ -1,0 +1,91 @@
+"""An event's body -> a Slack message: Block Kit blocks, and the text that notifications show. Pure.
+
+Read from top to bottom by somebody in a hurry: who and what (header), what moved and where (section), what
+to do (the rule's note), since when and where to click, and last the ids to copy. Links are text, not
+buttons: a button makes Slack call the app, and show a warning where the app answers nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from slack_sdk.models.blocks import (
+    Block,
+    ContextBlock,
+    HeaderBlock,
+    MarkdownTextObject,
+    PlainTextObject,
+    SectionBlock,
+)
+
+from notifier.sinks.slack_text import link, mrkdwn, note, plain
+from notifier.sinks.wording import Told, tell, utc
+
+# Documented: header 150, text of a section 3,000, 10 fields of 2,000, 10 elements in a context. We stay
+# below, because nobody reads more.
+_HEADER, _SECTION, _FIELD, _FIELDS, _TITLE, _LINKS, _CONTEXT = 150, 2900, 300, 8, 400, 5, 1900
+_MARKS = {"info": "\u2139\ufe0f", "warning": "\u26a0\ufe0f", "critical": "\U0001f6a8"}
+
+
+class Message(msgspec.Struct, frozen=True):
+    """What is posted. ``text`` is the fallback: notifications and screen readers show it."""
+
+    text: str
+    blocks: list[dict[str, Any]]
+
+
+def render(body: Any) -> Message:
+    """The message for one event body, within Slack's limits and inert whatever the body holds."""
+    told = tell(body)
+    mark = _MARKS.get(told.severity, _MARKS["info"])
+    blocks: list[Block] = [HeaderBlock(text=_plain(f"{mark} {told.title}", _HEADER))]
+    section = _section(told)
+    if section is not None:
+        blocks.append(section)
+    if told.note:
+        said = "*What to do:* " + note(told.note, _SECTION)
+        blocks.append(SectionBlock(text=MarkdownTextObject(text=said, verbatim=True)))
+    line = " · ".join(_when_and_links(told))
+    if line:
+        blocks.append(ContextBlock(elements=[MarkdownTextObject(text=line, verbatim=True)]))
+    if told.ids:
+        ids = " · ".join(f"{label} {value}" for label, value in told.ids)
+        blocks.append(ContextBlock(elements=[_plain(ids, _CONTEXT)]))
+    return Message(f"{mark} {_fallback(told)}", [block.to_dict() for block in blocks])
+
+
+def _section(told: Told) -> SectionBlock | None:
+    if not told.change and not told.facts:
+        return None
+    fields = [_plain(f"{label}: {value}", _FIELD) for label, value in told.facts[:_FIELDS]]
+    text = _plain(told.change, _SECTION) if told.change else None
+    return SectionBlock(text=text, fields=list(fields) or None)
+
+
+def _fallback(told: Told) -> str:
+    title = mrkdwn(told.title, _TITLE)
+    return f"{title} ({mrkdwn(told.change, _TITLE)})" if told.change else title
+
+
+def _when_and_links(told: Told) -> Sequence[str]:
+    parts = []
+    if told.seen is not None:
+        before, after = told.seen
+        since = f"between {_date(before)} and " if before is not None else "at "
+        parts.append(
+            f"Happened {since}{_date(after)}" if before is not None else f"Seen {since}{_date(after)}"
+        )
+    links = (link(url, label) for label, url in told.links[:_LINKS])
+    return [*parts, *(one for one in links if one is not None)]
+
+
+def _date(at: datetime) -> str:
+    """The moment in the reader's own time zone; UTC where a client cannot say it."""
+    return f"<!date^{int(at.timestamp())}^{{date_short_pretty}} {{time}}|{utc(at)}>"
+
+
+def _plain(text: str, limit: int) -> PlainTextObject:
+    return PlainTextObject(text=plain(text, limit), emoji=False)

@@ -1,0 +1,161 @@
+"""A Slack on loopback that refuses what Slack refuses.
+
+``script`` holds answers for the next calls that post: None (as ever), an error's name (``ok: false``, or
+plain text from the incoming webhook), or an aiohttp response.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+TOKEN = "xoxb-double"
+CHANNELS = {"C0000000001": "#carrier-ops", "C0000000002": "#dental"}
+_TEXT_LIMITS = {"header": 150, "section": 3000}
+MAX_TEXT = 40_000
+
+
+def defect(blocks: object) -> str | None:
+    """What is wrong with blocks by the documented limits, or None."""
+    if not isinstance(blocks, list) or not 1 <= len(blocks) <= 50:
+        return "blocks: 1 to 50"
+    return next((wrong for block in blocks if (wrong := _defect(block))), None)
+
+
+def _defect(block: dict) -> str | None:
+    match block["type"]:
+        case "header":
+            ok = block["text"]["type"] == "plain_text" and _fits(block["text"], 150)
+        case "section":
+            fields = block.get("fields")
+            ok = ("text" in block or bool(fields)) and ("text" not in block or _fits(block["text"], 3000))
+            ok = ok and (fields is None or 1 <= len(fields) <= 10) and all(_fits(f, 2000) for f in fields or [])
+        case "context":
+            ok = 1 <= len(block["elements"]) <= 10 and all(_fits(one, 2000) for one in block["elements"])
+        case "divider":
+            ok = True
+        case _:
+            return f"unexpected block {block['type']}"
+    return None if ok else f"limits of {block['type']}"
+
+
+def _fits(text: dict, limit: int) -> bool:
+    """Counted as badly as Slack may: UTF-16 units, with its three characters escaped."""
+    said = text["text"]
+    if text["type"] == "plain_text":
+        said = said.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    elif text["type"] != "mrkdwn":
+        return False
+    return 1 <= len(said.encode("utf-16-le")) // 2 <= limit and bool(said)
+
+
+@dataclass
+class Slack:
+    url: str = ""
+    script: list[str | web.StreamResponse | None] = field(default_factory=list)
+    calls: list[str] = field(default_factory=list)
+    messages: list[dict] = field(default_factory=list)
+    scopes: set[str] = field(default_factory=lambda: {"chat:write", "channels:read"})
+    members: set[str] = field(default_factory=lambda: set(CHANNELS))
+    archived: set[str] = field(default_factory=set)
+    stuck: asyncio.Event | None = None  # set it on a double to make every call wait
+
+    async def api(self, request: web.Request) -> web.StreamResponse:
+        method = request.match_info["method"]
+        self.calls.append(method)
+        if self.stuck is not None:
+            await self.stuck.wait()
+        said = self.script.pop(0) if self.script else None
+        if isinstance(said, web.StreamResponse):
+            return said
+        error = said or self._unauthorized(request)
+        if error:
+            return web.json_response({"ok": False, "error": error})
+        body = await request.json() if request.content_type == "application/json" else dict(request.query)
+        match method:
+            case "auth.test":
+                return web.json_response({"ok": True, "user": "notifier", "team": "Payroll Inc"})
+            case "chat.postMessage" | "chat.update":
+                return self._post(body)
+            case "conversations.info":
+                return self._info(body)
+        return web.json_response({"ok": False, "error": "unknown_method"})
+
+    def _unauthorized(self, request: web.Request) -> str | None:
+        header = request.headers.get("Authorization")
+        return "not_authed" if header is None else None if header == f"Bearer {TOKEN}" else "invalid_auth"
+
+    def _channel(self, asked: str) -> str | None:
+        return next((id_ for id_, name in CHANNELS.items() if asked in {id_, name, name[1:]}), None)
+
+    def _post(self, body: dict) -> web.Response:
+        channel = self._channel(body.get("channel", ""))
+        wrong = defect(body["blocks"]) if "blocks" in body else None
+        error = (
+            "channel_not_found"
+            if channel is None
+            else "not_in_channel"
+            if channel not in self.members
+            else "is_archived"
+            if channel in self.archived
+            else "no_text"
+            if not body.get("text")
+            else "msg_too_long"
+            if len(body["text"]) > MAX_TEXT
+            else "invalid_blocks"
+            if wrong
+            else None
+        )
+        if error:
+            details = {"response_metadata": {"messages": [f"[ERROR] {wrong}"]}} if wrong else {}
+            return web.json_response({"ok": False, "error": error, **details})
+        self.messages.append(body)
+        ts = body.get("ts") or f"1700000000.{len(self.messages):06d}"
+        return web.json_response({"ok": True, "channel": channel, "ts": ts, "message": {"text": body["text"]}})
+
+    def _info(self, body: dict) -> web.Response:
+        if "channels:read" not in self.scopes:
+            answer = {"ok": False, "error": "missing_scope", "needed": "channels:read", "provided": "chat:write"}
+            return web.json_response(answer)
+        if body["channel"] not in CHANNELS:
+            return web.json_response({"ok": False, "error": "channel_not_found"})
+        id_ = body["channel"]
+        info = {"id": id_, "is_member": id_ in self.members, "is_archived": id_ in self.archived}
+        return web.json_response({"ok": True, "channel": info})
+
+    async def hook(self, request: web.Request) -> web.StreamResponse:
+        self.calls.append("hook")
+        said = self.script.pop(0) if self.script else None
+        if isinstance(said, web.StreamResponse):
+            return said
+        if said:
+            return web.Response(status=404 if said.startswith("no_") else 403, text=said)
+        if request.match_info["secret"] != "hush":
+            return web.Response(status=403, text="invalid_token")
+        body = await request.json()
+        if defect(body.get("blocks")) or not body.get("text"):
+            return web.Response(status=400, text="invalid_blocks")
+        self.messages.append(body)
+        return web.Response(text="ok")
+
+
+@asynccontextmanager
+async def running_slack():
+    slack = Slack()
+    app = web.Application()
+    app.router.add_route("*", "/api/{method}", slack.api)
+    app.router.add_post("/services/{secret}", slack.hook)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    slack.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    try:
+        yield slack
+    finally:
+        if slack.stuck is not None:
+            slack.stuck.set()
+        await runner.cleanup()

@@ -1,0 +1,212 @@
+"""The dispatcher on real lanes: what it sends alone, gives up, gives back."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from datetime import timedelta
+
+import pytest
+
+from notifier.core.retry import WEBHOOK_SCHEDULE
+from notifier.dispatcher import Dispatcher, Route
+from notifier.errors import PermanentFailure, SinkFault, TemporaryFailure
+from notifier.models import Delivery, Owed
+from notifier.sinks.contract import Receipt
+from notifier.store.state import Commit
+
+HOLD = timedelta(seconds=15)
+
+
+@pytest.fixture
+async def owe(rig):
+    await rig.store.sync_time()
+    version = ""
+
+    async def commit(*items: tuple[str, str], sink: str = "backend") -> None:
+        nonlocal version
+        lease = await rig.store.take_lease("holder", timedelta(days=9))
+        owed = [Owed(sink, key, Delivery(id_, "x", "r", f'{{"id": "{id_}", "type": "x", "data": {{}}}}')) for key, id_ in items]
+        version = await rig.store.commit(lease, version, Commit(owed=owed))
+
+    return commit
+
+
+class Gate:
+    """A sink that reports who is in it and lets nobody out before it is told to."""
+
+    def __init__(self, name: str = "backend") -> None:
+        self.name = name
+        self.deadline = HOLD
+        self.inside: list[str] = []
+        self.most_at_once = 0
+        self.entered = asyncio.Event()
+        self.open = asyncio.Event()
+        self.cancelled: list[str] = []
+
+    async def send(self, delivery, attempt) -> Receipt:
+        self.inside.append(delivery.id)
+        self.most_at_once = max(self.most_at_once, len(self.inside))
+        self.entered.set()
+        try:
+            await self.open.wait()
+        except asyncio.CancelledError:
+            self.cancelled.append(delivery.id)
+            raise
+        finally:
+            self.inside.remove(delivery.id)
+        return Receipt()
+
+    async def probe(self) -> str:
+        return ""
+
+    async def close(self) -> None:
+        return None
+
+
+def dispatcher(rig, *sinks, concurrency=4):
+    routes = {sink.name: Route(sink, WEBHOOK_SCHEDULE, concurrency, None) for sink in sinks}
+    return Dispatcher(routes, rig.lanes, rig.still, random.Random(1))
+
+
+def got(rig):
+    return [body["id"] for body in rig.sinks["backend"].got]
+
+
+async def test_everything_arrives_in_order_per_lane(rig, owe):
+    await owe(*((f"k{n % 7}", f"{n:03}") for n in range(100)))
+    await rig.deliver()
+    assert sorted(got(rig)) == [f"{n:03}" for n in range(100)]
+    for lane in range(7):
+        mine = [id_ for id_ in got(rig) if int(id_) % 7 == lane]
+        assert mine == sorted(mine)
+
+
+async def test_a_temporary_failure_is_sent_again_with_the_same_id(rig, owe, clock):
+    await owe(("a", "a1"), ("a", "a2"))
+    rig.sinks["backend"].errors = [TemporaryFailure("http_503", "busy")]
+    await rig.deliver()
+    assert got(rig) == []
+    clock.advance(7)
+    await rig.deliver()
+    assert got(rig) == ["a1", "a2"]
+
+
+async def test_the_fault_of_a_message_costs_that_message(rig, owe):
+    await owe(("a", "a1"), ("a", "a2"))
+    rig.sinks["backend"].errors = [PermanentFailure("http_400", "no")]
+    await rig.deliver()
+    assert got(rig) == ["a2"]
+    (letter,) = await rig.lanes.dead_letters("backend")
+    assert (letter.delivery.id, letter.reason) == ("a1", "http_400")
+
+
+async def test_the_fault_of_a_sink_costs_nothing(rig, owe, clock):
+    await owe(*((f"k{n}", f"d{n}") for n in range(40)))
+    rig.sinks["backend"].errors = [SinkFault("http_401", "key") for _ in range(30)]
+    for _ in range(30):
+        await rig.deliver()
+        clock.advance(75)
+    assert sorted(got(rig)) == sorted(f"d{n}" for n in range(40))
+    assert await rig.lanes.dead_letters("backend") == []
+
+
+async def test_a_defect_of_a_sink_is_a_temporary_failure(rig, owe, clock):
+    await owe(("a", "a1"))
+    rig.sinks["backend"].errors = [ZeroDivisionError()]
+    await rig.deliver()
+    clock.advance(7)
+    await rig.deliver()
+    assert got(rig) == ["a1"]
+
+
+async def test_a_slow_sink_delays_no_other(rig, owe):
+    gate = Gate("slow")
+    await owe(("a", "s1"), sink="slow")
+    await owe(("a", "a1"))
+    stop = asyncio.Event()
+    running = asyncio.create_task(dispatcher(rig, gate, rig.sinks["backend"]).run(stop, timedelta(seconds=5)))
+    await gate.entered.wait()
+    while got(rig) != ["a1"]:
+        await asyncio.sleep(0)
+    assert gate.inside == ["s1"]
+    gate.open.set()
+    stop.set()
+    await running
+
+
+async def test_no_more_attempts_at_once_than_the_sink_allows(rig, owe):
+    gate = Gate()
+    await owe(*((f"k{n}", f"d{n}") for n in range(10)))
+    stop = asyncio.Event()
+    running = asyncio.create_task(dispatcher(rig, gate, concurrency=3).run(stop, timedelta(seconds=5)))
+    await gate.entered.wait()
+    gate.open.set()
+    rig.sinks = {"backend": gate}
+    while await rig.is_due():
+        await asyncio.sleep(0)
+    stop.set()
+    await running
+    assert gate.most_at_once <= 3
+
+
+async def test_a_stop_gives_attempts_under_way_back_and_counts_them_for_nothing(rig, owe):
+    gate = Gate()
+    await owe(("a", "a1"))
+    stop = asyncio.Event()
+    running = asyncio.create_task(dispatcher(rig, gate).run(stop, timedelta(0)))
+    await gate.entered.wait()
+    stop.set()
+    await running
+    assert gate.cancelled == ["a1"]
+    (claim,), _ = await rig.lanes.claim("backend", hold=HOLD, most=9, rate=None)
+    assert (claim.claims, claim.attempts) == (1, 0)
+
+
+async def die_under_way(rig, clock, times: int) -> None:
+    """Claim everything and never settle, as a worker does that is killed."""
+    for _ in range(times):
+        await rig.lanes.claim("backend", hold=HOLD, most=9, rate=None)
+        clock.advance(21)
+
+
+async def test_a_delivery_whose_claim_ended_twice_is_sent_alone(rig, owe, clock):
+    await owe(("a", "suspect"))
+    await die_under_way(rig, clock, 2)
+    await owe(*((f"k{n}", f"d{n}") for n in range(3)))
+    gate = Gate()
+    stop = asyncio.Event()
+    running = asyncio.create_task(dispatcher(rig, gate, concurrency=9).run(stop, timedelta(seconds=5)))
+    seen = []
+    gate.open.set()
+    original = gate.send
+
+    async def watching(delivery, attempt):
+        seen.append((delivery.id, list(gate.inside)))
+        return await original(delivery, attempt)
+
+    gate.send = watching
+    rig.sinks = {"backend": gate}
+    while await rig.is_due():
+        await asyncio.sleep(0)
+    stop.set()
+    await running
+    assert dict(seen)["suspect"] == []
+    assert sorted(id_ for id_, _ in seen) == ["d0", "d1", "d2", "suspect"]
+    assert all("suspect" not in inside for _, inside in seen)
+
+
+async def test_a_third_claim_that_ends_without_a_settle_is_poison(rig, owe, clock):
+    await owe(("a", "poison"), ("a", "next"))
+    await die_under_way(rig, clock, 3)
+    await rig.deliver()
+    assert got(rig) == ["next"]
+    (letter,) = await rig.lanes.dead_letters("backend")
+    assert (letter.delivery.id, letter.reason) == ("poison", "poison")
+
+
+async def test_two_deaths_and_a_success_are_forgotten(rig, owe, clock):
+    await owe(("a", "a1"))
+    await die_under_way(rig, clock, 2)
+    await rig.deliver()
+    assert got(rig) == ["a1"]
