@@ -13,6 +13,7 @@ letters.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -191,7 +192,7 @@ class Dispatcher:
             raise AssertionError
         self._on_attempt(AttemptResult(claim.sink, outcome, seconds))
         _log.log(
-            20 if outcome.verdict is Verdict.DELIVERED else 30,
+            logging.INFO if outcome.verdict is Verdict.DELIVERED else logging.WARNING,
             "delivery.attempted",
             sink=claim.sink,
             key=claim.key,

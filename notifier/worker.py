@@ -7,6 +7,7 @@ them or one of them ends: the end of any part ends the process, so that a superv
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
@@ -28,8 +29,8 @@ from notifier.core.retry import SLACK_SCHEDULE, WEBHOOK_SCHEDULE
 from notifier.core.rules import Router
 from notifier.dispatcher import Dispatcher, Route
 from notifier.errors import StoreUnavailable
-from notifier.poller.loop import Hooks, Poller
 from notifier.poller.look import Settings, Tools
+from notifier.poller.loop import Hooks, Poller
 from notifier.poller.names import NameBook
 from notifier.sinks.contract import Sink
 from notifier.sinks.registry import build_sinks
@@ -113,7 +114,9 @@ def settings(config: Config) -> Settings:
     )
 
 
-async def run(config: Config, env: Mapping[str, str], clock: Clock, *, stop: asyncio.Event | None = None) -> None:
+async def run(
+    config: Config, env: Mapping[str, str], clock: Clock, *, stop: asyncio.Event | None = None
+) -> None:
     """Run a worker until SIGTERM, SIGINT or ``stop``.
 
     Raises ``StoreUnfit`` or ``ConfigError`` where it cannot start; anything else that ends a part of it.
@@ -132,7 +135,8 @@ async def run(config: Config, env: Mapping[str, str], clock: Clock, *, stop: asy
 
 
 async def _until_fit(
-    config: Config, store: Stores, clock: Clock, stop: asyncio.Event, health: Health) -> bool:
+    config: Config, store: Stores, clock: Clock, stop: asyncio.Event, health: Health
+) -> bool:
     """Wait for a store that answers; one that answers and is unfit is an error. False: stopped meanwhile."""
     delay_s = 0.5
     while not stop.is_set():
@@ -156,7 +160,11 @@ async def _work(config: Config, store: Stores, clock: Clock, stop: asyncio.Event
     async with build_sinks(config, clock) as sinks, _heartbeat(config) as heartbeat:
         dispatcher = Dispatcher(routes(config, sinks), store.lanes, clock, rng, health.attempted)
         tools = Tools(
-            source, store.state, NameBook(source, store.names, enabled=config.source.enrich), Router(config), clock
+            source,
+            store.state,
+            NameBook(source, store.names, enabled=config.source.enrich),
+            Router(config),
+            clock,
         )
         hooks = Hooks(dispatcher.wake, _polled(health), heartbeat)
         poller = Poller(tools, settings(config), store.lanes, tuple(config.sinks), config.source.lease, hooks)
@@ -197,7 +205,7 @@ def _polled(health: Health) -> Callable[[PollResult], None]:
     def polled(result: PollResult) -> None:
         health.polled(result)
         if result.outcome in {"complete", "partial", "failed"}:
-            level = 20 if result.outcome == "complete" else 30
+            level = logging.INFO if result.outcome == "complete" else logging.WARNING
             _log.log(
                 level,
                 "poll.completed",

@@ -281,8 +281,7 @@ class ClaspClient:
 
 
 def _place(url: httpx.URL) -> tuple[bool, str, int | None, str]:
-    """Where a URL leads. http and https are one: a server behind a TLS proxy may not know which it is, and
-    only the cursor is taken anyway."""
+    """Where a URL leads. http and https are one: a server behind a TLS proxy may not know which it is."""
     return url.scheme in {"http", "https"}, url.host, url.port, url.path.rstrip("/")
 
 

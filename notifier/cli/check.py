@@ -40,7 +40,9 @@ def add_to(app: typer.Typer) -> None:
 def check(
     config: ConfigOption = DEFAULT_CONFIG,
     *,
-    online: Annotated[bool, typer.Option("--online", help="Also try Clasp, the store and every sink.")] = False,
+    online: Annotated[
+        bool, typer.Option("--online", help="Also try Clasp, the store and every sink.")
+    ] = False,
 ) -> None:
     """Check the configuration; with --online, everything that it names. Sends no message to anybody.
 
@@ -102,4 +104,3 @@ async def _store(config: Config) -> str:
     if key not in found:
         raise Failed("what was written could not be read back")
     return "answers, and takes writes"
-

@@ -26,7 +26,9 @@ DEFAULT_CONFIG = Path("config/notifier.yaml")
 
 ConfigOption = Annotated[
     Path,
-    typer.Option("--config", "-c", envvar="NOTIFIER_CONFIG", help="The configuration file.", show_default=True),
+    typer.Option(
+        "--config", "-c", envvar="NOTIFIER_CONFIG", help="The configuration file.", show_default=True
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
@@ -35,7 +37,7 @@ out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-class Failed(Exception):  # noqa: N818 - how a command says that it did not work out
+class Failed(Exception):
     """The command did its work and the answer is no: exit code 1."""
 
 

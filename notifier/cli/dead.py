@@ -31,7 +31,9 @@ from notifier.store.lanes import DeadLetter
 _BATCH = 200
 
 SinkArgument = Annotated[str, typer.Argument(help="The sink's name.")]
-IdsArgument = Annotated[list[str] | None, typer.Argument(help="Ids of dead letters, as `dead list` shows them.")]
+IdsArgument = Annotated[
+    list[str] | None, typer.Argument(help="Ids of dead letters, as `dead list` shows them.")
+]
 AllOption = Annotated[bool, typer.Option("--all", help="All of this sink.")]
 ReasonOption = Annotated[str | None, typer.Option(help="All of this sink with this reason.")]
 
@@ -167,7 +169,10 @@ async def _read_one(config: Config, sink: str, id_: str) -> DeadLetter:
 async def _replay(config: Config, sink: str, letters: Sequence[DeadLetter]) -> int:
     async with open_stores(config) as store:
         return sum(
-            [await store.lanes.replay(sink, letters[at : at + _BATCH]) for at in range(0, len(letters), _BATCH)]
+            [
+                await store.lanes.replay(sink, letters[at : at + _BATCH])
+                for at in range(0, len(letters), _BATCH)
+            ]
         )
 
 

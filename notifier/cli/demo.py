@@ -60,7 +60,7 @@ def demo(
     Needs no account, no Redis and no configuration; leaves nothing behind. Ends by itself after the first
     group connection that needs attention was told.
     """
-    log.configure("warning")
+    log.configure("error")
     with tempfile.TemporaryDirectory(prefix="notifier-demo-") as directory:
         was_told = run_async(lambda: _demo(Path(directory), seed, forever=forever))
     if not was_told:
@@ -69,7 +69,9 @@ def demo(
     say("That was a real alert, through the real path: poll, diff, one atomic commit, delivery.")
     say("To watch your own account:")
     say("  1. export CLASP_API_KEY=...            (a sandbox key of Clasp's will do)")
-    say("  2. edit config/notifier.yaml           (your Slack channel, your webhook; see docs/configuration.md)")
+    say(
+        "  2. edit config/notifier.yaml           (your Slack channel, your webhook; see docs/configuration.md)"
+    )
     say("  3. notifier check --online             (tries the key, the store and every sink)")
     say("  4. notifier run")
 
@@ -109,7 +111,8 @@ async def _watch(config: Config, clock: SystemClock, stop: asyncio.Event) -> Non
             needs = {
                 event["data"]["id"]
                 for _, event in await store.state.history(newest=100)
-                if event["type"].startswith("group_connection.") and event["data"].get("to") == "needs_attention"
+                if event["type"].startswith("group_connection.")
+                and event["data"].get("to") == "needs_attention"
             }
             told = {attempt["id"] for attempt in await store.lanes.attempts(newest=100)}
             if needs & told:

@@ -101,7 +101,9 @@ def history(
     config: ConfigOption = DEFAULT_CONFIG,
     *,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many, newest first.")] = 50,
-    entity: Annotated[str | None, typer.Option(help="Only this connection, group connection or milestone.")] = None,
+    entity: Annotated[
+        str | None, typer.Option(help="Only this connection, group connection or milestone.")
+    ] = None,
     deliveries: Annotated[bool, typer.Option("--deliveries", help="Show delivery attempts instead.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -151,7 +153,9 @@ def _event_row(event: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def approve(config: ConfigOption = DEFAULT_CONFIG, *, yes: YesOption = False, as_json: JsonOption = False) -> None:
+def approve(
+    config: ConfigOption = DEFAULT_CONFIG, *, yes: YesOption = False, as_json: JsonOption = False
+) -> None:
     """Let removals through that were held because too much disappeared at once.
 
     Shows what is held and asks. What you approve is exactly what was shown; each connection is still

@@ -24,7 +24,9 @@ def sandbox(
     host: Annotated[str, typer.Option(help="Listen here.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8765,
     connections: Annotated[int, typer.Option(min=0, help="How many connections the account has.")] = 25,
-    pace: Annotated[float, typer.Option(min=0, help="Seconds between transitions; 0: only when asked.")] = 2.0,
+    pace: Annotated[
+        float, typer.Option(min=0, help="Seconds between transitions; 0: only when asked.")
+    ] = 2.0,
     seed: Annotated[int, typer.Option(help="The same seed, the same world.")] = 1,
     api_key: Annotated[str, typer.Option(help="The bearer key that it accepts.")] = "sandbox-key",
 ) -> None:
@@ -39,7 +41,9 @@ def sandbox(
         clock = SystemClock()
         world = build_world(seed=seed, clock=clock, connections=connections)
         gap = timedelta(seconds=pace) if pace else None
-        async with SandboxServer(world, host=host, port=port, api_key=api_key, pace=gap, clock=clock) as server:
+        async with SandboxServer(
+            world, host=host, port=port, api_key=api_key, pace=gap, clock=clock
+        ) as server:
             say(f"simulated Clasp API at {server.base_url}, key {api_key}; Ctrl-C ends it")
             await asyncio.Event().wait()
 

@@ -87,7 +87,7 @@ def plain(node: Node) -> Any:
             return {key: plain(item) for key, item in node.items.items()}
 
 
-class Unparsable(Exception):  # noqa: N818  -- internal: becomes a Problem
+class Unparsable(Exception):
     """The text cannot be made sense of past this line."""
 
     def __init__(self, line: int | None, message: str) -> None:

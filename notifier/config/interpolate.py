@@ -28,7 +28,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _FORMS = 'write ${NAME} or ${NAME:-default} ("$${" for a literal "${")'
 
 
-class _Unexpandable(Exception):  # noqa: N818  -- internal: becomes a Problem
+class _Unexpandable(Exception):
     """This scalar cannot be expanded; the message says why."""
 
 

@@ -47,7 +47,7 @@ _LONGEST_SHOWN = 48
 _SECRETIVE = re.compile(r"xox|whsec_|sk_|://|@|(?=\S*\d)\S{24}", re.IGNORECASE)
 
 
-class UnknownWord(ValueError):  # noqa: N818  -- reads as what it says
+class UnknownWord(ValueError):
     """A word outside a closed set. The text of the error leaves the word out: it may be a secret."""
 
     def __init__(self, what: str, word: str, known: Iterable[str]) -> None:

@@ -36,7 +36,7 @@ _from_msgpack = msgspec.msgpack.Decoder(ConnectionState)
 _to_json = msgspec.json.Encoder(order="sorted")
 
 
-class Unpackable(Exception):  # noqa: N818 - not an error: the other form is used
+class Unpackable(Exception):
     """This connection does not fit the packed form."""
 
 

@@ -25,8 +25,10 @@ class Report(msgspec.Struct, frozen=True):
 
 
 class SinkFacts(msgspec.Struct, frozen=True):
-    """How one sink stands: ``failing`` holds its last error while it does, ``dead`` counts dead letters,
-    ``waiting`` lanes; ``overdue_s`` is how long the first lane has been due without being claimed."""
+    """How one sink stands: ``failing`` holds its last error while it does, ``dead`` and ``waiting`` count letters and lanes.
+
+    ``overdue_s`` is how long the first lane has been due without being claimed.
+    """
 
     failing: str | None = None
     paused: bool = False

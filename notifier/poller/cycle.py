@@ -29,7 +29,9 @@ from notifier.poller.traversal import (
     traverse,
     without_fields,
 )
-from notifier.store.state import Meta
+from notifier.store.state import Commit, Meta
+
+_READ_ALL_EVERY_S = 86_400.0  # to find tombstones that are old enough to be forgotten
 
 
 class Cycle:
@@ -48,6 +50,7 @@ class Cycle:
         self._began_s = tools.clock.monotonic()
         self._budget = settings.request_budget
         self._learned = Learned()
+        self._expired: set[str] = set()
         self._live: set[str] | None = None  # read from the store where the view does not know it yet
 
     async def run(self) -> Findings:
@@ -66,7 +69,12 @@ class Cycle:
         changes = self._changes(seen, found, gone, missing_below, held)
         await self._commit(changes)
         self._learned = self._learn(seen, found, changes, missing_below)
-        return Findings(outcome, seen, self._still_held(held, missing, missing_below))
+        return Findings(
+            outcome,
+            seen,
+            self._still_held(held, missing, missing_below),
+            last=self._forgetting_the_old(changes),
+        )
 
     def remember(self, version: str) -> None:
         """The whole poll is committed, the last time at ``version``: now, not before, the view may change."""
@@ -88,12 +96,32 @@ class Cycle:
         """Live connections that a Complete snapshot did not show."""
         fresh = seen.fresh_ids
         view = self._memory.view
-        if view.is_whole:
+        if view.is_whole and self._began_s - self._memory.read_all_s < _READ_ALL_EVERY_S:
             return view.not_hit(seen.hits) - fresh
-        self._live = {
-            id_ async for id_, value in self._tools.store.all_states() if not codec.is_tombstone(value)
-        }
+        await self._read_all()
         return self._live - fresh - view.ids_of(seen.hits)
+
+    async def _read_all(self) -> None:
+        """Read the whole state: which connections are live, and which tombstones are old enough to forget."""
+        self._live = set()
+        forget_before = self._forget_before()
+        async for id_, value in self._tools.store.all_states():
+            if not codec.is_tombstone(value):
+                self._live.add(id_)
+            elif (codec.decode(value, self._chain.words).removed_at or 0) < forget_before:
+                self._expired.add(id_)
+        self._memory.read_all_s = self._began_s
+
+    def _forgetting_the_old(self, changes: list[Change]) -> Commit:
+        """Tombstones that are older than the history go, but for those that have just come back."""
+        expired = self._expired - {change.id for change in changes}
+        if not expired:
+            return Commit()
+        counts = {**self._chain.counts, "tombstone": self._chain.counts.get("tombstone", 0) - len(expired)}
+        return Commit(forgotten=sorted(expired), meta={"counts": counts})
+
+    def _forget_before(self) -> int:
+        return int(self._began.timestamp() - self._settings.history.total_seconds())
 
     def _missing_below(self, seen: Seen) -> set[ConnectionChild]:
         """Live children that a readable list of their parent did not show."""
@@ -179,7 +207,7 @@ class Cycle:
         held: frozenset[Kind],
     ) -> list[Change]:
         now = int(self._began.timestamp())
-        forget_before = now - int(self._settings.history.total_seconds())
+        forget_before = self._forget_before()
         proven = {
             key
             for key in self._memory.absent_children.missed(missing_below, self._began_s)

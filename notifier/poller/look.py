@@ -50,13 +50,14 @@ class Memory(msgspec.Struct):
     view: View
     absent: Absences[str]
     absent_children: Absences[ConnectionChild]
+    read_all_s: float = 0.0  # when the whole state was last read, on the monotonic clock
     known_before: int = 0  # connections at our last commit: tells a flushed store from a new one
 
     @staticmethod
     def empty(interval: timedelta, version: str = "", known_before: int = 0) -> Memory:
         """Nothing known yet about the state at ``version``."""
         seconds = interval.total_seconds()
-        return Memory(View(version), Absences(seconds), Absences(seconds), known_before)
+        return Memory(View(version), Absences(seconds), Absences(seconds), known_before=known_before)
 
 
 class Findings(msgspec.Struct, frozen=True):

@@ -8,6 +8,7 @@ with what the notifier has to say of itself, committed like everything else.
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
@@ -220,7 +221,7 @@ class Poller:
             held=findings.held,
             sinks={name: self._sink_facts(sink) for name, sink in zip(self._sinks, health, strict=True)},
             baseline=findings.baseline,
-            known=chain.counts,
+            known=findings.last.meta.get("counts", chain.counts),
         )
 
     def _sink_facts(self, health: SinkHealth) -> SinkFacts:
@@ -269,7 +270,8 @@ class Poller:
             )
             entries.append(event_entry(event))
             owed += [item for item in route(event, self._tools.router) if item.sink != said.subject]
-            _log.warning("report", type=said.type, message=said.message)
+            level = logging.INFO if said.severity == "info" else logging.WARNING
+            _log.log(level, "report.made", type=said.type, severity=said.severity, message=said.message)
         rest = msgspec.structs.replace(
             findings.last, history=entries, owed=owed, inbox_upto=inbox[-1].id if inbox else ""
         )
@@ -296,7 +298,7 @@ class Poller:
                 for name, sink in facts.sinks.items()
                 if sink.overdue_s > OVERDUE_S
             ),
-            known=chain.counts,
+            known=facts.known,
             sinks=facts.sinks,
         )
 

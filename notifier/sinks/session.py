@@ -35,7 +35,7 @@ _MAX_HEADERS, _MAX_LINE = 128, 8190  # aiohttp's own defaults, written down beca
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 
 
-class ForbiddenAddress(OSError):  # noqa: N818 - it says what it is
+class ForbiddenAddress(OSError):
     """The name led to an address that a sink must not connect to.
 
     All have the same text, so that several of them in a row stay one error.
@@ -59,7 +59,10 @@ class GuardedResponse(aiohttp.ClientResponse):
 
     async def start(self, connection: Connection) -> aiohttp.ClientResponse:
         """Read status and headers; raise :class:`RedirectRefused` on any 3xx."""
+        transport = connection.transport
         await super().start(connection)
+        if self.status == 101 and transport is not None:  # noqa: PLR2004
+            transport.abort()  # whatever is spoken there now, it is not HTTP: never use it again
         if 300 <= self.status < 400:  # noqa: PLR2004
             raise RedirectRefused(self.status)
         return self

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+import aiohttp
 from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.web.async_client import AsyncWebClient
 from slack_sdk.webhook.async_client import AsyncWebhookClient
@@ -147,6 +148,8 @@ class SlackSink:
                 raise self._refused(error, channel, now) from None
             except RedirectRefused as redirect:
                 raise self._redirected(redirect) from None
+            except (aiohttp.ClientError, OSError):  # some of them are a ValueError too
+                raise
             except (*_UNREADABLE, SlackClientError):
                 raise self._unreadable() from None
         if not isinstance(data, dict):
@@ -200,6 +203,8 @@ class SlackSink:
                 )
             except RedirectRefused as redirect:
                 raise self._redirected(redirect) from None
+            except (aiohttp.ClientError, OSError):
+                raise
             except _UNREADABLE:
                 raise self._unreadable() from None
         status, said = answer.status_code, answer.body.strip()

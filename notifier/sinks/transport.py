@@ -72,10 +72,10 @@ def failure(error: aiohttp.ClientError | OSError, where: str) -> DeliveryError: 
 def _tls(error: BaseException, where: str) -> DeliveryError:
     """A certificate stays wrong until somebody changes it; another failed handshake may be a restart."""
     causes = (error, getattr(error, "certificate_error", None), getattr(error, "os_error", None))
-    invalid = [cause for cause in causes if isinstance(cause, ssl.CertificateError)]
-    if not invalid:
+    if not any(isinstance(cause, ssl.CertificateError) for cause in causes):
         return TemporaryFailure("tls_handshake", f"{where} does not complete a TLS handshake")
-    why = invalid[0].verify_message or "it cannot be verified"
+    said = (getattr(cause, "verify_message", None) for cause in causes)  # aiohttp's own errors have none
+    why = next((words for words in said if words), "it cannot be verified")
     return SinkFault("tls", f"the certificate of {where} is not valid: {why}")
 
 

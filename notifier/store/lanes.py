@@ -24,6 +24,7 @@ from notifier.store.scripts import Client, load
 CLAIM_MARGIN = timedelta(seconds=5)
 #: Rounds of failures in a row after which a sink counts as failing; its recovery wakes what waits.
 FAILING_AFTER = 3
+_RESUMED_AT_ONCE = 10_000  # lanes; more are rather left to their own time than block the server
 _json = msgspec.json.Encoder()
 _read_delivery = msgspec.json.Decoder(Delivery)
 
@@ -85,6 +86,7 @@ class Lanes:
         self._settle = load(redis, "settle")
         self._renew = load(redis, "renew")
         self._replay = load(redis, "replay")
+        self._resume = load(redis, "resume")
 
     # --- the dispatcher's side ---
 
@@ -231,13 +233,9 @@ class Lanes:
     async def switch_on(self, sink: str) -> None:
         """Undo :meth:`switch_off`, and try a sink that was paused for a fault at once."""
         with translated("resuming a sink"):
-            await self._redis.hdel(self._keys.sink(sink), "off")
-            if await self._redis.hexists(self._keys.sink(sink), "paused_until"):
-                await self._redis.hset(self._keys.sink(sink), "paused_until", self.now_us())
-            key = self._keys.lanes(sink)
-            for lane, due in await self._redis.zrange(key, 0, 999, withscores=True):
-                if int(due) % 2 == 0:  # waits; an odd one is claimed
-                    await self._redis.zadd(key, {lane: self.now_us()}, xx=True, lt=True)
+            await self._resume(
+                keys=[self._keys.lanes(sink), self._keys.sink(sink)], args=[self.now_us(), _RESUMED_AT_ONCE]
+            )
 
     async def known_sinks(self) -> set[str]:
         """Every sink that this deployment holds lanes or dead letters of, configured or not."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from importlib.resources import files
-
 from typing import Any
 
 #: A ``redis.asyncio`` client that does not decode. Its own types allow text and bytes in every answer, at

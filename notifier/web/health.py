@@ -54,7 +54,9 @@ class Health:
             "notifier_lanes_waiting", "Lanes with something owed.", ["sink"], registry=self.registry
         )
         self._dead = Gauge("notifier_dead_letters", "Dead letters.", ["sink"], registry=self.registry)
-        self._failing = Gauge("notifier_sink_failing", "1 while a sink fails.", ["sink"], registry=self.registry)
+        self._failing = Gauge(
+            "notifier_sink_failing", "1 while a sink fails.", ["sink"], registry=self.registry
+        )
         self._problems = Gauge("notifier_problems", "What needs a person.", registry=self.registry)
         self._leader = Gauge("notifier_leader", "1 while this replica polls.", registry=self.registry)
         age = Gauge(

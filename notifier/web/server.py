@@ -52,4 +52,6 @@ async def _ready(health: Health) -> web.Response:
 
 
 async def _metrics(health: Health) -> web.Response:
-    return web.Response(body=health.metrics(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+    return web.Response(
+        body=health.metrics(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+    )

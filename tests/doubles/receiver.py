@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from standardwebhooks import Webhook
 
 
-
 @dataclass(frozen=True)
 class Raw:
     """These bytes, then the connection's end; ``reset`` ends it with RST."""
@@ -69,7 +68,9 @@ class Receiver:
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         method, path, _ = head[0].split(" ")
-        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
+        headers = {
+            name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)
+        }
         body = await reader.readexactly(int(headers.get("content-length", 0)))
         self.requests.append(Request(method, path, headers, body))
         said = self.script.pop(0) if self.script else 204

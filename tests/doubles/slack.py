@@ -32,7 +32,11 @@ def _defect(block: dict) -> str | None:
         case "section":
             fields = block.get("fields")
             ok = ("text" in block or bool(fields)) and ("text" not in block or _fits(block["text"], 3000))
-            ok = ok and (fields is None or 1 <= len(fields) <= 10) and all(_fits(f, 2000) for f in fields or [])
+            ok = (
+                ok
+                and (fields is None or 1 <= len(fields) <= 10)
+                and all(_fits(f, 2000) for f in fields or [])
+            )
         case "context":
             ok = 1 <= len(block["elements"]) <= 10 and all(_fits(one, 2000) for one in block["elements"])
         case "divider":
@@ -114,11 +118,18 @@ class Slack:
             return web.json_response({"ok": False, "error": error, **details})
         self.messages.append(body)
         ts = body.get("ts") or f"1700000000.{len(self.messages):06d}"
-        return web.json_response({"ok": True, "channel": channel, "ts": ts, "message": {"text": body["text"]}})
+        return web.json_response(
+            {"ok": True, "channel": channel, "ts": ts, "message": {"text": body["text"]}}
+        )
 
     def _info(self, body: dict) -> web.Response:
         if "channels:read" not in self.scopes:
-            answer = {"ok": False, "error": "missing_scope", "needed": "channels:read", "provided": "chat:write"}
+            answer = {
+                "ok": False,
+                "error": "missing_scope",
+                "needed": "channels:read",
+                "provided": "chat:write",
+            }
             return web.json_response(answer)
         if body["channel"] not in CHANNELS:
             return web.json_response({"ok": False, "error": "channel_not_found"})

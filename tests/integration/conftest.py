@@ -11,7 +11,6 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from tests.support.account import Account
-from tests.support.clock import FakeClock
 from tests.support.rig import Rig
 from tests.support.servers import binaries, running_server
 

@@ -25,7 +25,9 @@ async def _time(rig):
 
 
 async def everything(rig):
-    return {key: await rig.redis.type(key) for key in sorted(await rig.redis.keys("*")) if b"lease" not in key}
+    return {
+        key: await rig.redis.type(key) for key in sorted(await rig.redis.keys("*")) if b"lease" not in key
+    }
 
 
 async def test_a_commit_writes_state_meta_history_and_deliveries_together(rig):

@@ -26,7 +26,10 @@ async def owe(rig):
     async def commit(*items: tuple[str, str], sink: str = "backend") -> None:
         nonlocal version
         lease = await rig.store.take_lease("holder", timedelta(days=9))
-        owed = [Owed(sink, key, Delivery(id_, "x", "r", f'{{"id": "{id_}", "type": "x", "data": {{}}}}')) for key, id_ in items]
+        owed = [
+            Owed(sink, key, Delivery(id_, "x", "r", f'{{"id": "{id_}", "type": "x", "data": {{}}}}'))
+            for key, id_ in items
+        ]
         version = await rig.store.commit(lease, version, Commit(owed=owed))
 
     return commit

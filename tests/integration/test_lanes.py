@@ -124,7 +124,9 @@ async def test_a_claim_can_be_given_a_new_end(rig, owe, claim, clock):
     assert await rig.lanes.renew(item, HOLD) is None
 
 
-async def test_a_fault_of_the_sink_pauses_it_keeps_everything_and_probes_with_one_lane(rig, owe, claim, clock):
+async def test_a_fault_of_the_sink_pauses_it_keeps_everything_and_probes_with_one_lane(
+    rig, owe, claim, clock
+):
     await owe(*((f"k{n}", f"d{n}") for n in range(5)))
     (first, *others), _ = await claim()
     await settle(rig, first, hold(5 * S))

@@ -14,7 +14,9 @@ SERVER_ERROR = httpx.Response(500, text="<html>oops</html>")
 def many(account):
     """Twelve connections with two group connections each."""
     account.listed = [
-        connection(f"conn_{n:02}", group(f"gc_{n:02}_a"), group(f"gc_{n:02}_b"), milestones=[milestone(f"ms_{n:02}")])
+        connection(
+            f"conn_{n:02}", group(f"gc_{n:02}_a"), group(f"gc_{n:02}_b"), milestones=[milestone(f"ms_{n:02}")]
+        )
         for n in range(12)
     ]
     return account
@@ -322,7 +324,10 @@ async def test_a_state_of_another_size_than_recorded_is_lost_state(rig, many):
 
 @pytest.mark.parametrize(
     ("change", "report"),
-    [({"api_version": "2023-08-25"}, "notifier.baseline"), ({"base_url": "https://other"}, "notifier.state_lost")],
+    [
+        ({"api_version": "2023-08-25"}, "notifier.baseline"),
+        ({"base_url": "https://other"}, "notifier.state_lost"),
+    ],
 )
 async def test_another_version_or_account_address_is_a_new_baseline(rig, many, change, report):
     await rig.poll()
@@ -373,7 +378,9 @@ async def test_a_connection_shown_twice_with_different_content_never_flaps(rig, 
 
 async def test_a_refused_key_is_told_at_once_and_its_end_too(rig, many):
     await rig.poll()
-    many.answer = lambda _request, _page: httpx.Response(401, json={"type": "authentication_error", "message": "no"})
+    many.answer = lambda _request, _page: httpx.Response(
+        401, json={"type": "authentication_error", "message": "no"}
+    )
     await rig.poll(times=2)
     many.answer = lambda _request, _page: None
     await rig.poll(times=2)
@@ -422,7 +429,10 @@ async def test_only_one_of_two_replicas_polls_and_the_other_takes_over(rig, many
     many.set_status("conn_01", "gc_01_a", "pending")
     clock.advance(60)
     assert (await rig.poller.poll_once()).outcome == "complete"
-    assert [step[2:] for step in await rig.transitions()] == [("pending", "completed"), ("completed", "pending")]
+    assert [step[2:] for step in await rig.transitions()] == [
+        ("pending", "completed"),
+        ("completed", "pending"),
+    ]
 
 
 async def test_the_state_equals_the_fold_of_the_history(rig, many):
@@ -435,3 +445,16 @@ async def test_the_state_equals_the_fold_of_the_history(rig, many):
         if "entity" in event["data"]:
             folded[event["data"]["entity"]["id"]] = event["data"]["to"]
     assert folded == {"gc_00_a": "processing", "gc_01_a": "needs_attention", "gc_02_a": "completed"}
+
+
+async def test_tombstones_are_forgotten_after_the_history_and_the_size_still_fits(rig, many, clock):
+    await rig.poll()
+    many.drop("conn_03")
+    await rig.poll(times=2)
+    assert (await rig.store.meta()).counts["tombstone"] == 1
+    clock.advance(31 * 86_400)
+    await rig.poll()
+    assert (await rig.store.meta()).counts["tombstone"] == 0
+    assert await rig.store.size() == 11
+    await rig.poll(times=2)
+    assert await rig.reports() == ["notifier.baseline"]

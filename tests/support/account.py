@@ -78,7 +78,12 @@ class Account:
         if parts[0] in self.names:
             return httpx.Response(
                 200,
-                json={"id": parts[1], "legal_name": self.names[parts[0]], "trade_name": None, "external_id": "48213"},
+                json={
+                    "id": parts[1],
+                    "legal_name": self.names[parts[0]],
+                    "trade_name": None,
+                    "external_id": "48213",
+                },
             )
         return httpx.Response(404, json={"type": "not_found", "message": "no such path"})
 

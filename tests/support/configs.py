@@ -17,7 +17,9 @@ EVERYTHING = """
 """
 
 
-def config_with(rules: str = EVERYTHING, sinks: str = "  backend: {type: console}\n", extra: str = "") -> Config:
+def config_with(
+    rules: str = EVERYTHING, sinks: str = "  backend: {type: console}\n", extra: str = ""
+) -> Config:
     """A configuration with these rules and sinks."""
     text = f"""
 name: test

@@ -11,7 +11,11 @@ LIMIT = 400
 
 def main() -> int:
     tracked = subprocess.run(["git", "ls-files", "*.py", "*.lua"], capture_output=True, text=True, check=True)
-    sizes = {name: len(Path(name).read_text().splitlines()) for name in tracked.stdout.split() if Path(name).exists()}
+    sizes = {
+        name: len(Path(name).read_text().splitlines())
+        for name in tracked.stdout.split()
+        if Path(name).exists()
+    }
     over = {name: size for name, size in sizes.items() if size > LIMIT}
     for name, size in over.items():
         print(f"{name}: {size} lines, more than {LIMIT}")

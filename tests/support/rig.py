@@ -75,7 +75,9 @@ class MemorySink:
 class Rig:
     """One replica. ``poll`` lets an interval pass and polls once; ``deliver`` runs the dispatcher to rest."""
 
-    def __init__(self, redis, clock, account: Account, config: Any = None, name: str = "test", **settings: Any) -> None:
+    def __init__(
+        self, redis, clock, account: Account, config: Any = None, name: str = "test", **settings: Any
+    ) -> None:
         self.redis = redis
         self.clock = clock
         self.account = account
@@ -158,7 +160,12 @@ class Rig:
         """Deliver, and what the sink has got so far: (type, entity id, from, to)."""
         await self.deliver()
         return [
-            (body["type"], body["data"].get("entity", {}).get("id"), body["data"].get("from"), body["data"].get("to"))
+            (
+                body["type"],
+                body["data"].get("entity", {}).get("id"),
+                body["data"].get("from"),
+                body["data"].get("to"),
+            )
             for body in self.sinks[sink].got
         ]
 

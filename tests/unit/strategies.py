@@ -14,9 +14,12 @@ categories = st.sampled_from(["initial_connection", "carrier_sync_updated", "som
 moments = st.one_of(
     st.none(),
     st.datetimes(
-        min_value=__import__("datetime").datetime(1980, 1, 1), max_value=__import__("datetime").datetime(2099, 1, 1)
+        min_value=__import__("datetime").datetime(1980, 1, 1),
+        max_value=__import__("datetime").datetime(2099, 1, 1),
     ).map(lambda moment: moment.isoformat() + "Z"),
-    st.sampled_from(["2026-01-02T03:04:05Z", "2026-01-02T03:04:05.120Z", "2026-01-02T03:04:05+00:00", "2026-01-02"]),
+    st.sampled_from(
+        ["2026-01-02T03:04:05Z", "2026-01-02T03:04:05.120Z", "2026-01-02T03:04:05+00:00", "2026-01-02"]
+    ),
 )
 ids = st.text(alphabet="abcXYZ019-_", min_size=1, max_size=24)
 group_numbers = st.one_of(st.none(), st.sampled_from(["00123", "0", "GRP-7", "", "é✓", "9" * 30]))

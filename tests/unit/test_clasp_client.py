@@ -75,7 +75,7 @@ async def test_sends_no_version_that_is_not_configured_and_keeps_no_cookie(monke
 @pytest.mark.parametrize(
     "next_",
     [
-        "https://evil.example/api/connections?cursor=x", "http://clasp.example/api/connections?cursor=x",
+        "https://evil.example/api/connections?cursor=x", "http://clasp.example:81/api/connections?cursor=x",
         "https://clasp.example:8443/api/connections?cursor=x", "https://clasp.example/api/employers?cursor=x",
         "https://u:p@clasp.example/api/connections?cursor=x", "//clasp.example/api/connections?cursor=x", "?cursor=x",
         "https://169.254.169.254/api/connections?cursor=x", "file:///etc/passwd?cursor=x", LIST, f"{LIST}?cursor=",
@@ -95,7 +95,7 @@ async def test_a_foreign_or_useless_next_ends_the_traversal_after_its_page(next_
 
 
 @pytest.mark.parametrize(
-    "next_", [f"{LIST}/?cursor=x", "https://CLASP.example:443/api/connections?cursor=x&page_size=1"]
+    "next_", [f"{LIST}/?cursor=x", "http://clasp.example/api/connections?cursor=x", "https://CLASP.example:443/api/connections?cursor=x&page_size=1"]
 )
 async def test_the_same_place_written_otherwise_is_not_foreign(next_):
     source = Source(page("a", next=next_), page("b"))

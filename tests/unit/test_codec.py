@@ -35,7 +35,10 @@ def test_any_id_survives(ids, employer):
 def test_counters_and_tombstones_of_children_survive():
     state = ConnectionState(
         {"status": None, "broker_url": None, "employer": "er_1"},
-        {"gc_1": EntityState({"status": "pending"}, 3), "gc_2": EntityState({"status": "completed"}, 1, 1_700_000_000)},
+        {
+            "gc_1": EntityState({"status": "pending"}, 3),
+            "gc_2": EntityState({"status": "completed"}, 1, 1_700_000_000),
+        },
         {"ms_1": EntityState({"status": "review", "category": "c"}, 300)},
         sequence=1000,
         revision=2,

@@ -53,7 +53,10 @@ def without_adopted(after, transitions, before):
 
 def live(state):
     mirror = {(Kind.CONNECTION, "conn_1"): dict(state.fields)}
-    for kind, entities in ((Kind.GROUP_CONNECTION, state.group_connections), (Kind.MILESTONE, state.milestones)):
+    for kind, entities in (
+        (Kind.GROUP_CONNECTION, state.group_connections),
+        (Kind.MILESTONE, state.milestones),
+    ):
         mirror |= {(kind, id_): dict(e.fields) for id_, e in entities.items() if e.removed_at is None}
     return mirror
 
@@ -62,7 +65,9 @@ def live(state):
 def test_applying_the_events_of_a_diff_to_the_old_state_gives_the_new_one(before, after):
     stored = first_state(before)
     step = diff(stored, after, now=NOW, removable=missing_children(stored, after))
-    assert fold(live(stored), step.transitions) == without_adopted(live(step.state), step.transitions, live(stored))
+    assert fold(live(stored), step.transitions) == without_adopted(
+        live(step.state), step.transitions, live(stored)
+    )
 
 
 @given(strategies.connections(), strategies.connections(), st.randoms())

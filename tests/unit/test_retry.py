@@ -14,7 +14,12 @@ DAY = timedelta(days=1)
 
 def verdict(error, attempts=1, age=timedelta(), sink_failures=1, schedule=WEBHOOK_SCHEDULE, seed=0):
     return decide(
-        error, attempts=attempts, age=age, sink_failures=sink_failures, schedule=schedule, rng=random.Random(seed)
+        error,
+        attempts=attempts,
+        age=age,
+        sink_failures=sink_failures,
+        schedule=schedule,
+        rng=random.Random(seed),
     )
 
 
@@ -64,7 +69,9 @@ def test_the_fault_of_a_message_is_final():
 
 def test_the_fault_of_a_sink_holds_it_and_is_probed_ever_more_rarely_up_to_a_minute():
     delays = [verdict(SinkFault("http_401", "x"), sink_failures=n).delay for n in range(1, 9)]
-    assert all(verdict(SinkFault("http_401", "x"), attempts=99, age=9 * DAY).verdict is Verdict.HOLD for _ in "x")
+    assert all(
+        verdict(SinkFault("http_401", "x"), attempts=99, age=9 * DAY).verdict is Verdict.HOLD for _ in "x"
+    )
     assert delays == sorted(delays)
     assert 5 * S <= delays[0] <= 6 * S
     assert 60 * S <= delays[-1] <= 72 * S

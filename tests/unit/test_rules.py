@@ -18,7 +18,14 @@ SINKS = """
 """
 
 
-def event(kind=Kind.GROUP_CONNECTION, verb="status_changed", from_="pending", to="needs_attention", names=NAMES, **more):
+def event(
+    kind=Kind.GROUP_CONNECTION,
+    verb="status_changed",
+    from_="pending",
+    to="needs_attention",
+    names=NAMES,
+    **more,
+):
     fields = {
         Kind.GROUP_CONNECTION: {"carrier": "carr_A", "group_id": "00123", "broker_federal_ein": "12-3456789"},
         Kind.MILESTONE: {"category": "payroll_connected"},
@@ -34,7 +41,9 @@ def matches(when: str, subject=None) -> bool:
 
 
 MILESTONE = event(Kind.MILESTONE, "added", None, "completed")
-UPDATED = event(verb="updated", from_="needs_attention", to="needs_attention", changed={"group_id": ["1", "2"]})
+UPDATED = event(
+    verb="updated", from_="needs_attention", to="needs_attention", changed={"group_id": ["1", "2"]}
+)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +106,11 @@ def test_one_event_goes_to_one_sink_once_and_the_first_rule_has_it():
   - {name: first, when: {to: needs_attention}, notify: ["ops#dental", backend]}
   - {name: second, when: {}, notify: [ops, backend, other]}
 """
-    assert routed(rules)[0] == [("ops", "first", "#dental"), ("backend", "first", None), ("other", "second", None)]
+    assert routed(rules)[0] == [
+        ("ops", "first", "#dental"),
+        ("backend", "first", None),
+        ("other", "second", None),
+    ]
 
 
 def test_a_rule_on_a_name_that_is_not_known_goes_to_its_fallback():
@@ -137,7 +150,9 @@ def test_only_messages_for_people_carry_notes_and_links():
         SINKS,
         'links: {employer: "https://admin.example.com/c/{external_id}", other: "https://x.example/{id}"}',
     )
-    bodies = {item.sink: json.loads(item.delivery.body)["data"] for item in Router(config).route(event()).owed}
+    bodies = {
+        item.sink: json.loads(item.delivery.body)["data"] for item in Router(config).route(event()).owed
+    }
     assert "note" not in bodies["backend"]
     assert "links" not in bodies["backend"]
     assert bodies["ops"]["note"] == "Look at it."
@@ -161,7 +176,11 @@ def test_an_id_depends_on_what_happened_and_not_on_when():
         from_transition(step, "c", {}, Origin("prod", "e2", "", None), NAMES),
         from_transition(step, "c", {}, Origin("dev", "e1", "", None), NAMES),
         from_transition(step, "c2", {}, ORIGIN, NAMES),
-        from_transition(Transition(Kind.MILESTONE, "x", "added", None, "review", {}, {}, 2, 1), "c", {}, ORIGIN, NAMES),
-        from_transition(Transition(Kind.MILESTONE, "x", "added", None, "done", {}, {}, 1, 1), "c", {}, ORIGIN, NAMES),
+        from_transition(
+            Transition(Kind.MILESTONE, "x", "added", None, "review", {}, {}, 2, 1), "c", {}, ORIGIN, NAMES
+        ),
+        from_transition(
+            Transition(Kind.MILESTONE, "x", "added", None, "done", {}, {}, 1, 1), "c", {}, ORIGIN, NAMES
+        ),
     ):
         assert other.id != base
