@@ -154,7 +154,7 @@ async def _read(config: Config, names: Sequence[str]) -> dict[str, list[DeadLett
         found: dict[str, list[DeadLetter]] = {name: [] for name in names}
         for name, letters in found.items():
             while batch := await store.lanes.dead_letters(name, after=letters[-1].id if letters else "-"):
-                letters += batch
+                letters.extend(batch)
         return found
 
 

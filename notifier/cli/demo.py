@@ -69,9 +69,7 @@ def demo(
     say("That was a real alert, through the real path: poll, diff, one atomic commit, delivery.")
     say("To watch your own account:")
     say("  1. export CLASP_API_KEY=...            (a sandbox key of Clasp's will do)")
-    say(
-        "  2. edit config/notifier.yaml           (your Slack channel, your webhook; see docs/configuration.md)"
-    )
+    say("  2. edit config/notifier.yaml           (your Slack channel, your webhook: docs/configuration.md)")
     say("  3. notifier check --online             (tries the key, the store and every sink)")
     say("  4. notifier run")
 

@@ -107,7 +107,7 @@ def history(
     deliveries: Annotated[bool, typer.Option("--deliveries", help="Show delivery attempts instead.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the events that were committed, or with --deliveries every attempt to deliver one, newest first."""
+    """Show the committed events, or with --deliveries every attempt to deliver one; newest first."""
     loaded = load_config(config)
     if deliveries:
         show(run_async(lambda: _attempts(loaded, limit)), as_json=as_json, empty="no attempts yet")

@@ -30,7 +30,7 @@ def sandbox(
     seed: Annotated[int, typer.Option(help="The same seed, the same world.")] = 1,
     api_key: Annotated[str, typer.Option(help="The bearer key that it accepts.")] = "sandbox-key",
 ) -> None:
-    """Serve a simulated Clasp API: connections that move through their life cycle, errors and limits included.
+    """Serve a simulated Clasp API: connections that live through their life cycle, errors, limits.
 
     Point `source.base_url` at it. Faults and steps are driven over HTTP, see docs/sandbox.md:
 

@@ -25,7 +25,7 @@ class Report(msgspec.Struct, frozen=True):
 
 
 class SinkFacts(msgspec.Struct, frozen=True):
-    """How one sink stands: ``failing`` holds its last error while it does, ``dead`` and ``waiting`` count letters and lanes.
+    """How one sink stands: its last error while it fails, its dead letters, its lanes that wait.
 
     ``overdue_s`` is how long the first lane has been due without being claimed.
     """
@@ -88,8 +88,9 @@ def _baseline(facts: Facts) -> list[Report]:
     cause, counts = facts.baseline
     why = _BASELINE_CAUSES.get(cause, cause)
     found = (
-        f"{counts.get('connection', 0)} connections with {counts.get('group_connection', 0)} group connections "
-        f"({counts.get('needs_attention', 0)} need attention) and {counts.get('milestone', 0)} milestones"
+        f"{counts.get('connection', 0)} connections with {counts.get('group_connection', 0)} group "
+        f"connections ({counts.get('needs_attention', 0)} need attention) and "
+        f"{counts.get('milestone', 0)} milestones"
     )
     if cause in _NOT_LOST:
         message = (
@@ -133,7 +134,8 @@ def _drift(told: dict[str, Any], facts: Facts) -> list[Report]:
     message = (
         "Clasp's API answered something that its documentation does not name: "
         + "; ".join(new)
-        + ". Unknown values are passed on as they are and nothing was dropped; check that your rules cover them."
+        + ". Unknown values are passed on as they are and nothing was dropped; check that your rules cover "
+        "them."
     )
     return [Report("notifier.drift", "warning", message, new[0])]
 
@@ -151,8 +153,8 @@ def _held(told: dict[str, Any], facts: Facts) -> list[Report]:
     if held.whole_snapshot:
         message = (
             "The list of connections shares nothing with what is known: it looks like another account's key. "
-            "Nothing of it was taken over. Check source.api_key and source.base_url; if the account did change, "
-            "run `notifier approve`."
+            "Nothing of it was taken over. Check source.api_key and source.base_url; if the account did "
+            "change, run `notifier approve`."
         )
         return [Report("notifier.snapshot_held", "critical", message, "no id in common")]
     what = ", ".join(
@@ -160,8 +162,9 @@ def _held(told: dict[str, Any], facts: Facts) -> list[Report]:
         for kind, ids in held.ids.items()
     )
     message = (
-        f"Too much disappeared at once from Clasp's list: {what}. None was told as removed; other changes are "
-        "told as ever. If they come back, nothing needs to be done; if they are really gone, run `notifier approve`."
+        f"Too much disappeared at once from Clasp's list: {what}. None was told as removed; other changes "
+        "are told as ever. If they come back, nothing needs to be done; if they are really gone, run "
+        "`notifier approve`."
     )
     return [Report("notifier.removals_held", "critical", message, what)]
 
@@ -172,30 +175,31 @@ def _sinks(told: dict[str, Any], facts: Facts) -> list[Report]:
     for name, sink in facts.sinks.items():
         if sink.failing and name not in failing:
             failing[name] = facts.at
-            state = (
-                "It is paused, keeps everything, and is tried again by itself"
-                if sink.paused
-                else "It is tried again"
-            )
+            is_paused = "It is paused, keeps everything, and is tried again by itself"
+            state = is_paused if sink.paused else "It is tried again"
             message = f'The sink "{name}" is failing: {sink.failing}. {state}; {sink.waiting} lanes wait.'
             reports.append(Report("notifier.sink_failing", "critical", message, sink.failing, name))
         elif not sink.failing and name in failing:
             since = failing.pop(name)
-            message = f'The sink "{name}", failing since {since}, takes messages again. What waited follows in order.'
+            message = f'The sink "{name}", failing since {since}, takes messages again. What waited follows.'
             reports.append(Report("notifier.sink_recovered", "info", message, "delivered", name))
-    told["sink_failing"] = failing
+    if failing != told.get("sink_failing", {}):
+        told["sink_failing"] = failing
     return reports
 
 
 def _dead_letters(told: dict[str, Any], facts: Facts) -> list[Report]:
     before = told.get("dead_letters", {})
-    told["dead_letters"] = {name: sink.dead for name, sink in facts.sinks.items() if sink.dead}
+    now = {name: sink.dead for name, sink in facts.sinks.items() if sink.dead}
+    if now != before:
+        told["dead_letters"] = now
     return [
         Report(
             "notifier.dead_letters",
             "critical",
-            f'{sink.dead} messages to "{name}" could not be delivered and will not be tried again. '
-            f"See why with `notifier dead list {name}`; send them again with `notifier dead replay {name} --all`.",
+            f'Messages to "{name}" could not be delivered and will not be tried again: {sink.dead} in all. '
+            f"See why with `notifier dead list {name}`; send them again with "
+            f"`notifier dead replay {name} --all`.",
             f"{sink.dead} dead letters",
             name,
         )

@@ -98,19 +98,20 @@ class Cycle:
         view = self._memory.view
         if view.is_whole and self._began_s - self._memory.read_all_s < _READ_ALL_EVERY_S:
             return view.not_hit(seen.hits) - fresh
-        await self._read_all()
+        self._live = await self._read_all()
         return self._live - fresh - view.ids_of(seen.hits)
 
-    async def _read_all(self) -> None:
-        """Read the whole state: which connections are live, and which tombstones are old enough to forget."""
-        self._live = set()
+    async def _read_all(self) -> set[str]:
+        """The live connections of the whole state; notes the tombstones that are old enough to forget."""
+        live = set()
         forget_before = self._forget_before()
         async for id_, value in self._tools.store.all_states():
             if not codec.is_tombstone(value):
-                self._live.add(id_)
+                live.add(id_)
             elif (codec.decode(value, self._chain.words).removed_at or 0) < forget_before:
                 self._expired.add(id_)
         self._memory.read_all_s = self._began_s
+        return live
 
     def _forgetting_the_old(self, changes: list[Change]) -> Commit:
         """Tombstones that are older than the history go, but for those that have just come back."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import socket
 import ssl
@@ -53,8 +54,6 @@ class Flipping(AbstractResolver):
 @pytest.fixture
 async def connected(monkeypatch):
     """The addresses that any socket of this process was told to connect to."""
-    import asyncio
-
     seen = []
     original = asyncio.selector_events.BaseSelectorEventLoop.sock_connect
 
@@ -261,11 +260,16 @@ async def test_slack_verifies_certificates_too(certificate):
 
 @pytest.mark.parametrize("probe", [False, True], ids=["send", "probe"])
 async def test_a_receiver_without_tls_is_tried_again(probe):
-    async with running_receiver() as receiver:
+    def speak_plainly(_reader, writer):
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(speak_plainly, "127.0.0.1", 0)
+    async with server:
         sessions = Sessions()
-        url = receiver.url.replace("http://", "https://")
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
         error = await fault(webhook(url, sessions, allow_private=True), probe=probe)
-        assert type(error) is TemporaryFailure
+        assert (type(error), error.reason) == (TemporaryFailure, "tls_handshake")
         await sessions.close()
 
 
