@@ -4,8 +4,8 @@ A state holds a hundred thousand connections with three group connections and fi
 so its size is what a deployment pays for. Nearly all of it is random ids, which no compressor shortens:
 here they are joined and kept at 6 bits a character, what repeats across connections (statuses, carriers,
 milestone values, the shape of the ids) is one index into a list of :class:`Words`, and counters cost
-nothing until something moves. A connection that does not fit this form is kept as MessagePack: larger,
-never wrong. :func:`decode` gives back exactly what :func:`encode` was given, tracked fields only.
+nothing until something moves. A connection that does not fit this form is kept as JSON: larger, never
+wrong. :func:`decode` gives back exactly what :func:`encode` was given, tracked fields only.
 
 Form: one byte (1 packed, 2 plain, +128 for a tombstone), then the body. The words live beside the state
 and only ever grow, so a value that was written can be read for as long as both exist.
@@ -31,8 +31,8 @@ _ID = re.compile(r"((?:[A-Za-z0-9]{1,12}_)?)([-A-Za-z0-9_]{1,64})")
 _ABSENT, _NULL, _SHORT, _TEXT = range(4)  # two bits that say how an optional field is written
 _MAX_DIGITS = 18
 
-_to_msgpack = msgspec.msgpack.Encoder()
-_from_msgpack = msgspec.msgpack.Decoder(ConnectionState)
+_plain = msgspec.json.Encoder()
+_from_plain = msgspec.json.Decoder(ConnectionState)
 _to_json = msgspec.json.Encoder(order="sorted")
 
 
@@ -77,7 +77,7 @@ def encode(state: ConnectionState, words: Words) -> bytes:
     try:
         return bytes([_PACKED | mark]) + _pack(state, words)
     except Unpackable:
-        return bytes([_PLAIN | mark]) + _to_msgpack.encode(_tracked_only(state))
+        return bytes([_PLAIN | mark]) + _plain.encode(_tracked_only(state))
 
 
 def decode(value: bytes, words: Words) -> ConnectionState:
@@ -85,7 +85,7 @@ def decode(value: bytes, words: Words) -> ConnectionState:
     form = value[0] & ~_TOMBSTONE
     try:
         if form == _PLAIN:
-            return _from_msgpack.decode(value[1:])
+            return _from_plain.decode(value[1:])
         if form == _PACKED:
             return _unpack(value, words)
     except (IndexError, msgspec.DecodeError, TypeError, ValueError, KeyError) as error:

@@ -15,7 +15,7 @@ from notifier.core.removals import Held
 
 
 class Report(msgspec.Struct, frozen=True):
-    """One thing to say. ``subject`` is the sink it speaks of, which need not hear it."""
+    """One thing to say. ``subject`` is a sink that cannot take it now, and need not hear it later."""
 
     type: str
     severity: str
@@ -27,13 +27,16 @@ class Report(msgspec.Struct, frozen=True):
 class SinkFacts(msgspec.Struct, frozen=True):
     """How one sink stands: its last error while it fails, its dead letters, its lanes that wait.
 
-    ``overdue_s`` is how long the first lane has been due without being claimed.
+    ``deaths`` counts every event that ever became a dead letter, but not what the notifier said of itself:
+    of the delivery of such a message nothing is said. ``overdue_s`` is how long the first lane has been due
+    without being claimed.
     """
 
     failing: str | None = None
     paused: bool = False
     waiting: int = 0
     dead: int = 0
+    deaths: int = 0
     overdue_s: float = 0.0
 
 
@@ -182,7 +185,7 @@ def _sinks(told: dict[str, Any], facts: Facts) -> list[Report]:
         elif not sink.failing and name in failing:
             since = failing.pop(name)
             message = f'The sink "{name}", failing since {since}, takes messages again. What waited follows.'
-            reports.append(Report("notifier.sink_recovered", "info", message, "delivered", name))
+            reports.append(Report("notifier.sink_recovered", "info", message, "delivered"))
     if failing != told.get("sink_failing", {}):
         told["sink_failing"] = failing
     return reports
@@ -190,7 +193,7 @@ def _sinks(told: dict[str, Any], facts: Facts) -> list[Report]:
 
 def _dead_letters(told: dict[str, Any], facts: Facts) -> list[Report]:
     before = told.get("dead_letters", {})
-    now = {name: sink.dead for name, sink in facts.sinks.items() if sink.dead}
+    now = {name: sink.deaths for name, sink in facts.sinks.items() if sink.deaths}
     if now != before:
         told["dead_letters"] = now
     return [
@@ -201,8 +204,7 @@ def _dead_letters(told: dict[str, Any], facts: Facts) -> list[Report]:
             f"See why with `notifier dead list {name}`; send them again with "
             f"`notifier dead replay {name} --all`.",
             f"{sink.dead} dead letters",
-            name,
         )
         for name, sink in facts.sinks.items()
-        if sink.dead > before.get(name, 0)
+        if sink.deaths > before.get(name, 0)
     ]

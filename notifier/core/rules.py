@@ -49,7 +49,7 @@ class Router:
                 nameless.append(rule.name)
             targets: Sequence[Target] = rule.notify if verdict else rule.fallback if verdict is None else ()
             for target in targets:
-                if target.sink not in taken:
+                if target.sink not in taken and self._has_news(event, target.sink):
                     taken[target.sink] = self._owed(event, target, rule.name, rule.severity, rule)
         if event.type.startswith(_REPORT_PREFIX):
             for target in self._self_reports:
@@ -57,9 +57,10 @@ class Router:
                     taken[target.sink] = self._owed(event, target, SELF_REPORTS, "info", None)
         return Routed(tuple(taken.values()), tuple(nameless))
 
-    def wants_names(self, types: Iterable[str]) -> bool:
-        """Whether any rule may send an event of these types (so that its names are worth a look-up)."""
-        return any(_matches_type(rule.when, type_) for rule in self._rules for type_ in types)
+    def _has_news(self, event: Event, sink: str) -> bool:
+        """Whether anything is left to tell this sink: an update of nothing but excluded fields is no news."""
+        changed = event.data.get("changed")
+        return not (event.type.endswith(".updated") and changed and self._exclude[sink].issuperset(changed))
 
     def _owed(
         self, event: Event, target: Target, rule: str, severity: str, source: RuleConfig | None

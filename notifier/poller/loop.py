@@ -233,6 +233,7 @@ class Poller:
             paused=is_paused,
             waiting=health.waiting,
             dead=health.dead,
+            deaths=health.deaths,
             overdue_s=0.0 if idle or health.oldest_due is None else self._age_s(health.oldest_due),
         )
 

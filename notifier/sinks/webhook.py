@@ -69,9 +69,7 @@ class WebhookSink:
         self._keys = [_key(name, secret) for secret in secrets]
         if not self._keys:
             raise ConfigError(f"sinks.{name}.secrets: at least one secret is needed to sign with")
-        self._headers = {
-            header: value for header, value in (headers or {}).items() if header.lower() not in _RESERVED
-        }
+        self._headers = _own_headers(name, headers or {})
         self._sessions = sessions
         self._allow_private = allow_private
 
@@ -148,6 +146,14 @@ def _parsed(name: str, text: str) -> URL:
     if url.scheme not in {"http", "https"} or not url.host:
         raise ConfigError(f"sinks.{name}.url: is not an http:// or https:// URL")
     return url
+
+
+def _own_headers(name: str, headers: Mapping[str, str]) -> dict[str, str]:
+    """The configured headers, less those that are ours; a value with a line's end in it could forge one."""
+    for header, value in headers.items():
+        if not (value.isascii() and value.isprintable()):
+            raise ConfigError(f"sinks.{name}.headers.{header}: holds a character that a header cannot hold")
+    return {header: value for header, value in headers.items() if header.lower() not in _RESERVED}
 
 
 def _key(name: str, secret: str) -> bytes:

@@ -48,10 +48,11 @@ class Claim(msgspec.Struct, frozen=True):
 
 
 class SinkHealth(msgspec.Struct, frozen=True):
-    """What the store knows of a sink. Moments are ISO 8601; ``off`` is set while an operator paused it."""
+    """What the store knows of a sink. ``deaths`` counts its dead letters ever, but for reports. Moments are ISO 8601; ``off`` is set while an operator paused it."""
 
     waiting: int
     dead: int
+    deaths: int = 0
     failures: int = 0
     failing_since: str | None = None
     paused_until: str | None = None
@@ -131,6 +132,7 @@ class Lanes:
             "ms": took_ms,
         }
         letter = b""
+        is_report = claim.delivery.type.startswith("notifier.")
         if outcome.verdict is Verdict.DEAD:
             letter = _json.encode(
                 DeadLetter(
@@ -149,7 +151,7 @@ class Lanes:
             next_us=now + _us(outcome.delay),
             counters=(attempts, first_us),
             said=(outcome.reason, outcome.message),
-            records=(_json.encode(record), letter),
+            records=(_json.encode(record), letter, b"" if is_report else b"1"),
         )
 
     async def release(self, claim: Claim) -> bool:
@@ -160,7 +162,7 @@ class Lanes:
             next_us=0,
             counters=(claim.attempts, claim.first_us),
             said=("", ""),
-            records=(b"", b""),
+            records=(b"", b"", b""),
         )
 
     async def _end(
@@ -171,7 +173,7 @@ class Lanes:
         next_us: int,
         counters: tuple[int, int],
         said: tuple[str, str],
-        records: tuple[bytes, bytes],
+        records: tuple[bytes, bytes, bytes],
     ) -> bool:
         now = self.now_us()
         oldest = f"{max(0, (now - _us(self._ledger)) // 1000)}-0"
@@ -216,6 +218,7 @@ class Lanes:
         return SinkHealth(
             waiting=waiting,
             dead=dead,
+            deaths=int(text.get("deaths", 0)),
             failures=int(text.get("failures", 0)),
             failing_since=_iso_or_none(text.get("failing_since")),
             paused_until=_iso_or_none(text.get("paused_until")),

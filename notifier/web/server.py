@@ -12,15 +12,17 @@ from notifier.errors import ConfigError
 from notifier.web.health import Health
 
 _KEEP_ALIVE_S = 15.0
+_HEALTH = web.AppKey("health", Health)
 
 
 @asynccontextmanager
 async def serve(health: Health, host: str, port: int) -> AsyncIterator[str]:
     """Serve while the context lasts; gives the address that is listened on (``port`` may be 0)."""
     app = web.Application()
+    app[_HEALTH] = health
     app.router.add_get("/healthz", _alive)
-    app.router.add_get("/readyz", lambda _: _ready(health))
-    app.router.add_get("/metrics", lambda _: _metrics(health))
+    app.router.add_get("/readyz", _ready)
+    app.router.add_get("/metrics", _metrics)
     runner = web.AppRunner(app, access_log=None, keepalive_timeout=_KEEP_ALIVE_S, shutdown_timeout=1.0)
     await runner.setup()
     try:
@@ -42,8 +44,8 @@ async def _alive(_request: web.Request) -> web.Response:
     return web.Response(text="ok\n")
 
 
-async def _ready(health: Health) -> web.Response:
-    readiness = health.readiness()
+async def _ready(request: web.Request) -> web.Response:
+    readiness = request.app[_HEALTH].readiness()
     return web.Response(
         body=msgspec.json.encode(readiness),
         status=503 if readiness.status == "stalled" else 200,
@@ -51,7 +53,8 @@ async def _ready(health: Health) -> web.Response:
     )
 
 
-async def _metrics(health: Health) -> web.Response:
+async def _metrics(request: web.Request) -> web.Response:
     return web.Response(
-        body=health.metrics(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+        body=request.app[_HEALTH].metrics(),
+        headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
     )

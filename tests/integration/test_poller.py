@@ -6,6 +6,8 @@ import httpx
 import pytest
 
 from tests.support.account import connection, group, milestone
+from tests.support.configs import config_with
+from tests.support.rig import Rig
 
 SERVER_ERROR = httpx.Response(500, text="<html>oops</html>")
 
@@ -404,7 +406,9 @@ async def test_no_ein_reaches_the_store_unless_a_sink_asks_for_it(rig, many):
     assert "7654321" not in str(rig.sinks["backend"].got)
 
 
-async def test_a_sink_that_begins_to_ask_for_eins_causes_no_events(rig, many):
+async def test_a_sink_that_begins_to_ask_for_eins_causes_no_events(redis_client, clock, many):
+    asking = config_with(sinks="  backend: {type: console, exclude: []}")
+    rig = Rig(redis_client, clock, many, asking)
     await rig.poll()
     rig.restart(untracked=frozenset())
     await rig.poll(times=2)
@@ -418,8 +422,6 @@ async def test_a_sink_that_begins_to_ask_for_eins_causes_no_events(rig, many):
 
 
 async def test_only_one_of_two_replicas_polls_and_the_other_takes_over(rig, many, redis_client, clock):
-    from tests.support.rig import Rig
-
     other = Rig(redis_client, clock, many)
     assert (await rig.poll()).outcome == "complete"
     assert (await other.poller.poll_once()).outcome == "standby"
@@ -458,3 +460,19 @@ async def test_tombstones_are_forgotten_after_the_history_and_the_size_still_fit
     assert await rig.store.size() == 11
     await rig.poll(times=2)
     assert await rig.reports() == ["notifier.baseline"]
+
+
+async def test_a_message_about_itself_that_dies_is_not_told_of(rig, many):
+    from notifier.errors import PermanentFailure
+
+    await rig.poll()
+    many.set_status("conn_01", "gc_01_a", "completed")
+    await rig.poll()
+    rig.sinks["backend"].errors = [PermanentFailure("http_400", "no"), PermanentFailure("http_400", "no")]
+    await rig.deliver()  # the baseline's report and the event die
+    for _ in range(3):
+        rig.sinks["backend"].errors = [PermanentFailure("http_400", "no")]
+        await rig.poll()
+        await rig.deliver()
+    health = await rig.lanes.health("backend")
+    assert (health.deaths, health.dead) == (1, 3)  # one event, two reports: of the last nothing more is said

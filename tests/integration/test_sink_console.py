@@ -7,6 +7,8 @@ import errno
 import io
 import json
 import os
+import re
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -44,7 +46,7 @@ async def test_a_pipe_gets_the_body_byte_for_byte_on_a_line():
 async def test_a_terminal_gets_words():
     stream = Terminal()
     await console(stream).send(delivery(note="Look at it."), ATTEMPT)
-    first, note, details = stream.getvalue().splitlines()
+    first, note, details = re.sub(r"\x1b\[[\d;]*m", "", stream.getvalue()).splitlines()
     assert first == "22:01:07  Acme Corp · Guardian needs attention   (Processing -> Needs Attention)"
     assert note.strip() == "Look at it."
     for part in ("Group number 00123", "gc_1", "con_1", "2026-11-23 22:00 UTC and 2026-11-23 22:01 UTC"):
@@ -57,7 +59,8 @@ async def test_a_long_report_has_a_line_of_its_own():
     assert stream.getvalue().splitlines()[1].strip().startswith("word word")
 
 
-async def test_the_sources_text_cannot_steer_a_terminal():
+async def test_the_sources_text_cannot_steer_a_terminal(monkeypatch):
+    monkeypatch.setenv("TERM", "dumb")  # no styles of ours either
     name = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202e[bold red]x[/bold red] :fire:\r\nforged line"
     stream = Terminal()
     await console(stream).send(delivery(carrier={"id": name, "name": name}), ATTEMPT)
@@ -78,12 +81,12 @@ async def test_a_terminal_that_cannot_show_a_character_shows_another():
 async def test_a_reader_that_has_gone_is_the_sinks_fault():
     read, write = os.pipe()
     os.close(read)
-    stream = open(write, "w", encoding="utf-8")
+    stream = os.fdopen(write, "w", encoding="utf-8")
     with pytest.raises(SinkFault) as raised:
         await console(stream).send(delivery(), ATTEMPT)
     assert raised.value.reason == "closed"
-    stream.detach().detach()  # what is left in its buffers can never be written
-    os.close(write)
+    with suppress(BrokenPipeError):  # what is left in its buffers can never be written
+        stream.close()
 
 
 async def test_a_closed_stream_is_the_sinks_fault():
@@ -114,7 +117,7 @@ async def test_a_reader_that_does_not_read_costs_only_this_sink_its_deadline():
             filled += os.write(write, b"x" * 4096)
     except BlockingIOError:
         os.set_blocking(write, True)
-    stream = open(write, "w", encoding="utf-8")
+    stream = os.fdopen(write, "w", encoding="utf-8")
     sink = console(stream, deadline=0.2)
     for reason in ("timeout", "blocked"):
         with pytest.raises(TemporaryFailure) as raised:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import traceback
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
@@ -47,18 +49,23 @@ class World:
         }[self.kind]
 
 
+@asynccontextmanager
+async def a_world(kind: str):
+    async with running_receiver() as receiver, running_slack() as slack:
+        yield World(kind, receiver, slack)
+
+
 @pytest.fixture(params=["console", "webhook", "slack", "slack-hook"])
 async def world(request):
-    async with running_receiver() as receiver, running_slack() as slack:
-        yield World(request.param, receiver, slack)
+    async with a_world(request.param) as world:
+        yield world
 
 
-@pytest.fixture
-def remote(world):
+@pytest.fixture(params=["webhook", "slack", "slack-hook"])
+async def remote(request):
     """The kinds that send over the network."""
-    if world.kind == "console":
-        pytest.skip("has no network")
-    return world
+    async with a_world(request.param) as world:
+        yield world
 
 
 def built(config: dict, **more):
@@ -78,7 +85,9 @@ async def test_a_delivery_gives_a_receipt_each_time_it_is_sent(world, capsys):
         for number in (1, 2):
             receipt = await sinks["mine"].send(DELIVERY, Attempt(number, ATTEMPT.at))
             assert isinstance(receipt, Receipt)
-    told = len(world.receiver.requests) + len(world.slack.messages) + len(capsys.readouterr().out.splitlines())
+    told = (
+        len(world.receiver.requests) + len(world.slack.messages) + len(capsys.readouterr().out.splitlines())
+    )
     assert told == 2
 
 
@@ -107,9 +116,14 @@ async def test_nobody_listening_is_said_of_the_sink(remote):
     assert raised.value.unreachable
 
 
-@pytest.mark.parametrize("status", [*range(300, 310), 400, 401, 403, 404, 408, 410, 413, 422, 425, 429, 500, 502, 503, 504])
+@pytest.mark.parametrize(
+    "status",
+    [300, 301, 302, 303, 305, 307, 308, 400, 401, 403, 404, 408, 410, 413, 422, 425, 429, 500, 502, 503, 504],
+)
 async def test_no_failure_shows_a_secret_and_every_one_has_a_bounded_reason(remote, status):
-    remote.receiver.script = [Raw(f"HTTP/1.1 {status} hush\r\nContent-Length: 4\r\nLocation: /hush\r\n\r\nhush".encode())]
+    remote.receiver.script = [
+        Raw(f"HTTP/1.1 {status} hush\r\nContent-Length: 4\r\nLocation: /hush\r\n\r\nhush".encode())
+    ]
     config = remote.config(root=f"http://127.0.0.1:{remote.receiver.port}")
     async with built(config) as sinks:
         with pytest.raises(DeliveryError) as raised:
@@ -118,9 +132,9 @@ async def test_no_failure_shows_a_secret_and_every_one_has_a_bounded_reason(remo
     assert error.status == status
     assert error.reason.replace("_", "").isalnum()
     assert len(error.reason) < 40
-    for secret in ("hush", TOKEN, "aGVsbG8", "services", "/in"):
+    for secret in ("hush", TOKEN, "aGVsbG8", "services/"):
         assert secret not in str(error).replace("http://", "")
-    assert error.__suppress_context__, "a traceback would show the client's error, which holds the URL"
+        assert secret not in "".join(traceback.format_exception(error)).replace("/integration/", "")
     if 300 <= status < 400 and remote.kind != "webhook":
         assert isinstance(error, SinkFault)
 

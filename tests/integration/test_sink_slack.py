@@ -54,8 +54,8 @@ def bot(slack, sessions):
 
 @pytest.fixture
 def hook(slack, sessions):
-    def make(secret="hush") -> SlackSink:
-        url = f"{slack.url}/services/{secret}"
+    def make() -> SlackSink:
+        url = f"{slack.url}/services/hush"
         return SlackSink("ops", sessions=sessions, deadline=timedelta(seconds=5), webhook_url=url)
 
     return make

@@ -55,10 +55,11 @@ def sink(sessions):
 async def outcome(sink: WebhookSink, attempt: Attempt | None = None) -> Receipt | DeliveryError:
     try:
         return await sink.send(DELIVERY, attempt or at())
-    except DeliveryError as error:
-        assert "hush" not in str(error), "the query of a URL is shown"
-        assert "/in" not in str(error).replace("http://127.0.0.1", ""), "the path of a URL is shown"
-        return error
+    except DeliveryError as failure:
+        error = failure
+    assert "hush" not in str(error), "the query of a URL is shown"
+    assert "/in" not in str(error), "the path of a URL is shown"
+    return error
 
 
 # --- what is sent ---
@@ -136,6 +137,13 @@ def test_a_secret_that_cannot_sign_is_refused_without_being_shown(sink, secret):
         sink("https://hooks.example.com/x", secrets=(secret,))
     assert "sinks.backend.secrets" in str(refused.value)
     assert "not base64!" not in str(refused.value)
+
+
+@pytest.mark.parametrize("value", ["a\r\nX-Forged: b", "a\nb", "\x00", "caf\u00e9"])
+def test_a_header_that_could_end_early_is_refused_without_being_shown(sink, value):
+    with pytest.raises(ConfigError, match=r"sinks\.backend\.headers\.X-Team") as refused:
+        sink("https://hooks.example.com/x", headers={"X-Team": value})
+    assert value not in str(refused.value)
 
 
 @pytest.mark.parametrize("url", ["ftp://x/", "no url", "http://", "http://[::1", ""])

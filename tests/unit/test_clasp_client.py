@@ -95,7 +95,12 @@ async def test_a_foreign_or_useless_next_ends_the_traversal_after_its_page(next_
 
 
 @pytest.mark.parametrize(
-    "next_", [f"{LIST}/?cursor=x", "http://clasp.example/api/connections?cursor=x", "https://CLASP.example:443/api/connections?cursor=x&page_size=1"]
+    "next_",
+    [
+        f"{LIST}/?cursor=x",
+        "http://clasp.example/api/connections?cursor=x",
+        "https://CLASP.example:443/api/connections?cursor=x&page_size=1",
+    ],
 )
 async def test_the_same_place_written_otherwise_is_not_foreign(next_):
     source = Source(page("a", next=next_), page("b"))

@@ -60,6 +60,13 @@ def test_a_source_without_common_words_falls_back_to_the_plain_form():
     assert decode(encode(state, words), words) == state
 
 
+def test_a_number_of_any_size_survives_in_both_forms():
+    for employer in ("er_1", None):
+        state = ConnectionState({"status": 10**30, "employer": employer}, {}, {})
+        words = Words()
+        assert decode(encode(state, words), words) == state
+
+
 @pytest.mark.parametrize("value", [b"\x09", b"\x01", b"\x01\x05", b"\x02\xff", b"\x81\x01\x01"])
 def test_foreign_bytes_are_an_error_and_nothing_else(value):
     with pytest.raises(Undecodable):

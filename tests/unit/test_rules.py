@@ -137,11 +137,20 @@ def test_what_the_notifier_says_of_itself_goes_to_self_reports_and_to_rules_that
 
 def test_fields_that_a_sink_excludes_never_leave_to_it():
     rules = "  - {name: all, when: {}, notify: [backend, other]}"
-    subject = event(changed={"broker_federal_ein": ["12-3456789", "98-7654321"]}, verb="updated")
+    moved = {"broker_federal_ein": ["12-3456789", "98-7654321"], "group_id": ["1", "2"]}
+    subject = event(changed=moved, verb="updated", from_="pending", to="pending")
     bodies = {item.sink: item.delivery.body for item in routed(rules, subject)[1].owed}
     assert "3456789" not in bodies["backend"]
     assert "7654321" not in bodies["backend"]
     assert json.loads(bodies["other"])["data"]["entity"]["broker_federal_ein"] == "12-3456789"
+
+
+def test_an_update_of_nothing_but_excluded_fields_is_no_news():
+    rules = "  - {name: all, when: {}, notify: [backend, other]}"
+    moved = {"broker_federal_ein": ["12-3456789", "98-7654321"]}
+    assert routed(rules, event(changed=moved, verb="updated", from_="pending", to="pending"))[0] == [
+        ("other", "all", None)
+    ]
 
 
 def test_only_messages_for_people_carry_notes_and_links():

@@ -7,7 +7,8 @@ KEYS[3] attempts    stream  the ledger of attempts
 KEYS[4] dead:SINK   stream  dead letters
 ARGV    lane key, token, verdict (delivered | retry | hold | dead | release), now (us), next attempt (us),
         attempts, first attempt (us), failures in a row from which the sink counts as failing,
-        ledger min id, failures at the claim, reason, message, ledger entry (JSON; '' for none), dead letter (JSON; '' for none)
+        ledger min id, failures at the claim, reason, message, ledger entry (JSON; '' for none),
+        dead letter (JSON; '' for none), '1' where a death is to be counted
 
 Attempts that ran side by side and failed count as one failure. The first success of a sink that was
 failing makes its waiting lanes due, spread over ten seconds.
@@ -68,6 +69,7 @@ if verdict == 'delivered' then
   if sink[2] or sink[3] or tonumber(sink[1] or 0) >= threshold then wake_waiting() end
 elseif verdict == 'dead' then
   drop_head()
+  if ARGV[15] ~= '' then redis.call('HINCRBY', KEYS[2], 'deaths', 1) end
 else
   keep_head(0, attempts, first, tonumber(next_at))
 end

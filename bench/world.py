@@ -1,0 +1,144 @@
+"""What the benchmarks look at: a hundred thousand connections as the sandbox makes them, page by page."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import timedelta
+from time import thread_time
+
+import msgspec
+import orjson
+from xxhash import xxh3_128_digest
+
+from notifier.clasp import client as clasp
+from notifier.clasp.answers import Answer
+from notifier.clasp.client import ClaspClient, Page
+from notifier.clock import SystemClock
+from notifier.sandbox.build import build_world
+
+PAGE = 100
+CLOCK = SystemClock()
+BASE = "https://clasp.test"
+UNTRACKED = frozenset({"broker_federal_ein"})
+_FRACTION = re.compile(rb"(T\d\d:\d\d:\d\d)(?:\.\d+)?(Z|\+00:00)")
+
+
+def connections(count: int) -> list[bytes]:
+    """The JSON texts of so many connections."""
+    world = build_world(seed=1, clock=CLOCK, connections=count)
+    return [world.text(id_) for id_ in world.ids()]
+
+
+def pages_of(texts: Sequence[bytes]) -> list[bytes]:
+    """The list's pages, as the API answers them."""
+    pages = []
+    for at in range(0, len(texts), PAGE):
+        more = at + PAGE < len(texts)
+        link = f'"{BASE}/connections?cursor=cD0{at + PAGE}&page_size={PAGE}"'.encode() if more else b"null"
+        results = b",".join(texts[at : at + PAGE])
+        pages.append(b'{"next":' + link + b',"previous":null,"results":[' + results + b"]}")
+    return pages
+
+
+def changed(texts: Sequence[bytes], share: float) -> list[bytes]:
+    """The same connections, the status of a group connection moved in ``share`` of them."""
+    rng = random.Random(2)
+    out = list(texts)
+    for at in rng.sample(range(len(texts)), round(len(texts) * share)):
+        item = json.loads(out[at])
+        group = rng.choice(item["group_connections"])
+        group["status"] = "needs_attention" if group["status"] != "needs_attention" else "processing"
+        out[at] = json.dumps(item, separators=(",", ":")).encode()
+    return out
+
+
+def reordered(texts: Sequence[bytes]) -> list[bytes]:
+    """The same connections with the keys of each object the other way round."""
+
+    def turned(value: object) -> object:
+        if isinstance(value, dict):
+            return {name: turned(inner) for name, inner in reversed(value.items())}
+        return [turned(inner) for inner in value] if isinstance(value, list) else value
+
+    return [orjson.dumps(turned(orjson.loads(text))) for text in texts]
+
+
+def with_times(texts: Sequence[bytes], *, digits: int) -> list[bytes]:
+    """The same connections, each timestamp with a fraction of so many digits."""
+    rng = random.Random(3)
+
+    def written(match: re.Match[bytes]) -> bytes:
+        fraction = f".{rng.randrange(1, 10**digits):0{digits}d}".encode() if digits else b""
+        return match[1] + fraction + match[2]
+
+    return [_FRACTION.sub(written, text) for text in texts]
+
+
+class Replay(ClaspClient):
+    """A source whose pages have just arrived: what the client does with a body, without the network.
+
+    ``floor_s`` is the thread's time that ``orjson.loads`` took for the same bodies, one by one, each right
+    before (or, by turns, after) the page was looked at; it is to be taken off the time of the traversal.
+    """
+
+    def __init__(self, bodies: Sequence[bytes]) -> None:
+        super().__init__(
+            base_url=BASE,
+            api_key="bench",
+            api_version=None,
+            page_size=PAGE,
+            timeout=timedelta(seconds=30),
+            clock=CLOCK,
+            rng=random.Random(0),
+        )
+        self._bodies = bodies
+        self.floor_s = 0.0
+
+    async def pages(self) -> AsyncIterator[Page]:
+        """The bodies, decoded as the client decodes an answer."""
+        self.floor_s = 0.0
+        followed: set[bytes] = set()
+        for number, body in enumerate(self._bodies):
+            if number % 2:
+                self._parse_all(body)
+            answer = Answer(200, "application/json", None, body)
+            envelope = clasp._decoded(clasp._envelope, answer)  # noqa: SLF001 - what `pages` itself does
+            yield Page(body, envelope.results, self._cursor_of(envelope.next, followed))
+            del envelope
+            if not number % 2:
+                self._parse_all(body)
+
+    def _parse_all(self, body: bytes) -> None:
+        began = thread_time()
+        xxh3_128_digest(body)  # so that both find it in the processor's cache
+        start = thread_time()
+        orjson.loads(body)
+        end = thread_time()
+        self.floor_s += end - start
+        self.aside_s += start - began
+
+    aside_s = 0.0
+
+
+class KnownStates:
+    """The store as far as a traversal asks it: what is committed, by id."""
+
+    def __init__(self, values: Mapping[str, bytes]) -> None:
+        self.values = dict(values)
+
+    async def states(self, ids: Sequence[str]) -> list[bytes | None]:
+        """The encoded states of these connections."""
+        return [self.values.get(id_) for id_ in ids]
+
+
+def ids_of(texts: Sequence[bytes]) -> list[str]:
+    """The connections' ids."""
+
+    class OnlyId(msgspec.Struct):
+        id: str
+
+    decoder = msgspec.json.Decoder(OnlyId)
+    return [decoder.decode(text).id for text in texts]
