@@ -45,7 +45,9 @@ def printed(rows: Iterable[Row]) -> str:
     """A table in Markdown, aligned."""
     lines = [_HEADS, *(row.cells() for row in rows)]
     widths = [max(len(line[at]) for line in lines) for at in range(len(_HEADS))]
-    texts = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
-             for line in lines]
+    texts = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
+        for line in lines
+    ]
     rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
     return "\n".join([texts[0], rule, *texts[1:]])

@@ -89,7 +89,11 @@ class DeliveryError(NotifierError):
 
 
 class TemporaryFailure(DeliveryError):
-    """The same delivery may succeed later; ``retry_after`` is what the receiver asked for."""
+    """The same delivery may succeed later.
+
+    ``retry_after`` is what the receiver asked for; ``throttled`` says that it asked it of everything we
+    send, not of this delivery. ``unreachable``: nobody listens there, which says something about the sink.
+    """
 
     def __init__(
         self,
@@ -99,10 +103,12 @@ class TemporaryFailure(DeliveryError):
         status: int | None = None,
         retry_after: timedelta | None = None,
         unreachable: bool = False,
+        throttled: bool = False,
     ) -> None:
         super().__init__(reason, message, status=status)
         self.retry_after = retry_after
-        self.unreachable = unreachable  # nobody listens there: it says something about the sink
+        self.unreachable = unreachable
+        self.throttled = throttled
 
 
 class PermanentFailure(DeliveryError):

@@ -39,13 +39,17 @@ class Verdict(StrEnum):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """The verdict on one attempt; ``delay`` is until the next attempt (or probe of the sink)."""
+    """The verdict on one attempt; ``delay`` is until the next attempt (or probe of the sink).
+
+    ``rest`` is for how long nothing at all is to be sent there, because the receiver asked for it.
+    """
 
     verdict: Verdict
     reason: str = ""
     message: str = ""
     delay: timedelta = timedelta()
     status: int | None = None
+    rest: timedelta = timedelta()
 
 
 def decide(
@@ -85,7 +89,10 @@ def _retry(
     planned = _jittered(schedule[min(attempts, len(schedule)) - 1], rng) if schedule else timedelta()
     asked = error.retry_after if isinstance(error, TemporaryFailure) else None
     delay = max(planned, min(asked, MAX_RETRY_AFTER)) if asked is not None else planned
-    return _outcome(Verdict.RETRY, error, delay)
+    outcome = _outcome(Verdict.RETRY, error, delay)
+    if isinstance(error, TemporaryFailure) and error.throttled:
+        return msgspec.structs.replace(outcome, rest=min(asked or delay, MAX_RETRY_AFTER))
+    return outcome
 
 
 def _outcome(verdict: Verdict, error: DeliveryError, delay: timedelta = timedelta()) -> Outcome:

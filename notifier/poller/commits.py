@@ -8,7 +8,7 @@ crash between two chunks leaves a state that agrees with them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -40,8 +40,16 @@ class Change(msgspec.Struct, frozen=True):
 class Chain:
     """The commits of one poll, each made from the one before. Holds what has been committed so far."""
 
-    def __init__(self, store: StateStore, lease: Lease, meta: Meta, words: Words) -> None:
+    def __init__(
+        self,
+        store: StateStore,
+        lease: Lease,
+        meta: Meta,
+        words: Words,
+        on_owed: Callable[[set[str]], None] = lambda _: None,
+    ) -> None:
         self._store = store
+        self._on_owed = on_owed
         self._lease = lease
         self._stored_words = len(words)
         self.words = words
@@ -50,7 +58,6 @@ class Chain:
         self.events = 0
         self.connections = 0
         self.deliveries = 0
-        self.sinks: set[str] = set()
 
     async def commit(self, commit: Commit, meta: Mapping[str, Any]) -> None:
         """The next link; words that were added since the last go with it."""
@@ -59,7 +66,8 @@ class Chain:
         self.version = await self._store.commit(self._lease, self.version, whole)
         self._stored_words = len(self.words)
         self.deliveries += len(commit.owed)
-        self.sinks.update(owed.sink for owed in commit.owed)
+        if commit.owed:
+            self._on_owed({owed.sink for owed in commit.owed})
 
 
 class Chunk(msgspec.Struct, frozen=True):

@@ -181,7 +181,8 @@ class Poller:
             self._forget(meta.version)
         held, is_new_account = _approved(meta, inbox)
         cause = "approved" if is_new_account else self._cause_for(meta, size)
-        chain = Chain(store, lease, meta, Words(() if cause in _RESET_CAUSES else meta.words))
+        words = Words(() if cause in _RESET_CAUSES else meta.words)
+        chain = Chain(store, lease, meta, words, self._hooks.on_owed)
         look: Look
         if cause:
             known = 0 if is_new_account else max(self._memory.known_before, meta.counts.get("connection", 0))
@@ -278,7 +279,6 @@ class Poller:
         )
         if fields or not rest.is_empty:
             await chain.commit(rest, fields)
-        self._hooks.on_owed(chain.sinks)
 
     def _result(self, findings: Findings, chain: Chain, facts: Facts, cause: str) -> PollResult:
         outcome = findings.outcome

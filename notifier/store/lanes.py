@@ -48,7 +48,10 @@ class Claim(msgspec.Struct, frozen=True):
 
 
 class SinkHealth(msgspec.Struct, frozen=True):
-    """What the store knows of a sink. ``deaths`` counts its dead letters ever, but for reports. Moments are ISO 8601; ``off`` is set while an operator paused it."""
+    """What the store knows of a sink. Moments are ISO 8601; ``off`` is set while an operator paused it.
+
+    ``deaths`` counts every event that ever became a dead letter, without the notifier's own reports.
+    """
 
     waiting: int
     dead: int
@@ -152,6 +155,7 @@ class Lanes:
             counters=(attempts, first_us),
             said=(outcome.reason, outcome.message),
             records=(_json.encode(record), letter, b"" if is_report else b"1"),
+            rest=outcome.rest,
         )
 
     async def release(self, claim: Claim) -> bool:
@@ -163,6 +167,7 @@ class Lanes:
             counters=(claim.attempts, claim.first_us),
             said=("", ""),
             records=(b"", b"", b""),
+            rest=timedelta(),
         )
 
     async def _end(
@@ -174,6 +179,7 @@ class Lanes:
         counters: tuple[int, int],
         said: tuple[str, str],
         records: tuple[bytes, bytes, bytes],
+        rest: timedelta,
     ) -> bool:
         now = self.now_us()
         oldest = f"{max(0, (now - _us(self._ledger)) // 1000)}-0"
@@ -198,6 +204,7 @@ class Lanes:
                     claim.failures,
                     *said,
                     *records,
+                    now + _us(rest) if rest else 0,
                 ],
             )
         return bool(answer == b"settled")

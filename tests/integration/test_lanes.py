@@ -273,3 +273,14 @@ async def test_the_ledger_tells_every_attempt(rig, owe, claim, clock):
         (2, "delivered", ""),
         (1, "retry", "http_503"),
     ]
+
+
+async def test_a_sink_that_asked_for_rest_gives_nothing_until_then(rig, owe, claim, clock):
+    await owe(("a", "a1"), ("b", "b1"))
+    (first,), _ = await claim(most=1)
+    throttled = Outcome(Verdict.RETRY, "ratelimited", "slow down", 30 * S, rest=30 * S)
+    await settle(rig, first, throttled)
+    claimed, wait = await claim()
+    assert (claimed, wait) == ([], 30 * S)
+    clock.advance(30)
+    assert sorted(ids(await claim())) == ["a1", "b1"]

@@ -82,3 +82,10 @@ def test_a_sink_that_nobody_reaches_is_held_from_the_second_round_on():
     assert verdict(refused, sink_failures=1).verdict is Verdict.RETRY
     assert verdict(refused, sink_failures=2).verdict is Verdict.HOLD
     assert verdict(TemporaryFailure("http_503", "x"), sink_failures=9).verdict is Verdict.RETRY
+
+
+def test_a_receiver_that_throttles_everything_is_left_in_peace_for_so_long():
+    throttled = TemporaryFailure("ratelimited", "x", retry_after=30 * S, throttled=True)
+    assert verdict(throttled).rest == 30 * S
+    assert verdict(TemporaryFailure("ratelimited", "x", throttled=True)).rest >= 5 * S
+    assert verdict(TemporaryFailure("http_429", "x", retry_after=30 * S)).rest == timedelta()

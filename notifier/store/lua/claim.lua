@@ -2,7 +2,7 @@
 
 KEYS[1] lanes:SINK  zset  lane key -> time of its next attempt (us). Even: it waits. Odd: it is claimed,
                           and the number is the claim's token; when it has passed, the claim has ended.
-KEYS[2] sink:SINK   hash  paused_until (us), off, next_at (us), failures
+KEYS[2] sink:SINK   hash  paused_until (us), off, next_at (us: nothing is sent before), failures
 ARGV    now (us), us until a claim ends, most lanes, us between two claims (0: no rate)
 
 A delivery is 'claims attempts first(us)\n' and its JSON. A claim adds one to claims, and a settle sets it
@@ -16,10 +16,8 @@ local paused, off, next_at = tonumber(sink[1] or 0), sink[2], tonumber(sink[3] o
 local failures = tonumber(sink[4] or 0)
 if off then return {-1, failures} end
 if paused > now then return {paused - now, failures} end
-if gap > 0 then
-  if next_at > now then return {next_at - now, failures} end
-  most = 1
-end
+if next_at > now then return {next_at - now, failures} end
+if gap > 0 then most = 1 end
 if paused > 0 then most = 1 end
 
 local prefix = string.gsub(KEYS[1], 'lanes:(.*)$', 'lane:%1:', 1)

@@ -8,7 +8,8 @@ KEYS[4] dead:SINK   stream  dead letters
 ARGV    lane key, token, verdict (delivered | retry | hold | dead | release), now (us), next attempt (us),
         attempts, first attempt (us), failures in a row from which the sink counts as failing,
         ledger min id, failures at the claim, reason, message, ledger entry (JSON; '' for none),
-        dead letter (JSON; '' for none), '1' where a death is to be counted
+        dead letter (JSON; '' for none), '1' where a death is to be counted,
+        until when nothing is to be sent there (us; 0: no matter)
 
 Attempts that ran side by side and failed count as one failure. The first success of a sink that was
 failing makes its waiting lanes due, spread over ten seconds.
@@ -85,6 +86,7 @@ if verdict == 'hold' then
 elseif verdict == 'retry' or verdict == 'dead' then
   redis.call('HDEL', KEYS[2], 'paused_until')  -- it answered, if not as hoped: the sink is there
 end
+if tonumber(ARGV[16]) > 0 then redis.call('HSET', KEYS[2], 'next_at', ARGV[16]) end
 if ARGV[13] ~= '' then
   redis.call('XADD', KEYS[3], '*', 'attempt', ARGV[13])
   redis.call('XTRIM', KEYS[3], 'MINID', '~', ARGV[9])

@@ -1,0 +1,131 @@
+"""Webhooks through the real dispatcher, lanes and sink, to a receiver process on loopback.
+
+The floor at 0 ms is a client that holds as many connections, writes the same bytes, signed beforehand, and
+waits for the answer's end. At 20 ms it is arithmetic: so many at once, each taking 20 ms.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import statistics
+import time
+from collections.abc import Iterable
+from datetime import timedelta
+from urllib.parse import urlsplit
+
+from bench.rig import SINK, Rig, delivery, logging_to_nowhere, rig
+from bench.roles import role
+from bench.table import Row
+from bench.timing import Pair, medians
+from bench.world import CLOCK
+from notifier.core.results import AttemptResult
+from notifier.core.retry import WEBHOOK_SCHEDULE, Verdict
+from notifier.dispatcher import Dispatcher, Route
+from notifier.sinks.contract import Attempt
+from notifier.sinks.session import USER_AGENT, Sessions
+from notifier.sinks.webhook import WebhookSink
+
+_DELAY_MS = 20
+
+
+async def run(*, quick: bool) -> Iterable[Row]:
+    """32 at once at 0 ms: the sink alone and everything; 64 at once at 20 ms."""
+    count, times = (1000, 2) if quick else (2000, 5)
+    alone, through, late = [], [], []
+    with logging_to_nowhere():
+        async with rig() as store:
+            with role("receiver", 0) as url:
+                await _raw(url, count, 32)
+                for _ in range(times):
+                    floor = await _raw(url, count, 32)
+                    alone.append(Pair(floor, await _sink_alone(url, count, 32)))
+                    through.append(Pair(await _raw(url, count, 32), await _dispatched(store, url, count, 32)))
+            with role("receiver", _DELAY_MS) as url:
+                late = [await _dispatched(store, url, count, 64) for _ in range(times)]
+    most, rate = 64 / (_DELAY_MS / 1000), statistics.median(late)
+    slow = f"64 at once, receiver at {_DELAY_MS} ms, lanes and sink"
+    return [
+        _row("32 at once, receiver at 0 ms, the sink alone", alone),
+        _row("32 at once, receiver at 0 ms, lanes and sink", through),
+        Row(slow, f"{most:,.0f}/s", f"{rate:,.0f}/s", rate / most, 0.7, at_least=True),
+    ]
+
+
+def _row(what: str, pairs: list[Pair]) -> Row:
+    floor, measured, ratio = medians(pairs)
+    return Row(what, f"{floor:,.0f}/s", f"{measured:,.0f}/s", ratio, 0.25, at_least=True)
+
+
+async def _raw(url: str, count: int, at_once: int) -> float:
+    """Requests a second of the least client there can be."""
+    where = urlsplit(url)
+    body = delivery("lane-0").body.encode()
+    request = (
+        f"POST /hook HTTP/1.1\r\nHost: {where.netloc}\r\nUser-Agent: {USER_AGENT}\r\n"
+        "Accept-Encoding: identity\r\ncontent-type: application/json\r\nwebhook-id: evt_lane-0\r\n"
+        f"webhook-timestamp: 1795000000\r\nwebhook-signature: v1,{'x' * 44}\r\nAccept: */*\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    ).encode() + body
+    left = iter(range(count))
+
+    async def client() -> None:
+        reader, writer = await asyncio.open_connection(where.hostname, where.port)
+        for _ in left:
+            writer.write(request)
+            await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+
+    began = time.perf_counter()
+    await asyncio.gather(*(client() for _ in range(at_once)))
+    return count / (time.perf_counter() - began)
+
+
+def _webhook(url: str, sessions: Sessions) -> WebhookSink:
+    return WebhookSink(
+        SINK,
+        url=f"{url}/hook",
+        secrets=["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"],
+        sessions=sessions,
+        deadline=timedelta(seconds=15),
+        allow_private=True,
+    )
+
+
+async def _sink_alone(url: str, count: int, at_once: int) -> float:
+    """Deliveries a second without lanes."""
+    sessions = Sessions()
+    sink, owed = _webhook(url, sessions), delivery("lane-0")
+    left = iter(range(count))
+
+    async def sender() -> None:
+        for _ in left:
+            await sink.send(owed, Attempt(1, CLOCK.now()))
+
+    began = time.perf_counter()
+    await asyncio.gather(*(sender() for _ in range(at_once)))
+    took = time.perf_counter() - began
+    await sessions.close()
+    return count / took
+
+
+async def _dispatched(store: Rig, url: str, count: int, at_once: int) -> float:
+    """Deliveries a second, from the first claim to the last settle."""
+    await store.owe(count)
+    sessions, stop, done = Sessions(), asyncio.Event(), 0
+
+    def settled(result: AttemptResult) -> None:
+        nonlocal done
+        assert result.outcome.verdict is Verdict.DELIVERED, result
+        done += 1
+        if done == count:
+            stop.set()
+
+    route = Route(_webhook(url, sessions), WEBHOOK_SCHEDULE, at_once, None)
+    dispatcher = Dispatcher({SINK: route}, store.lanes, CLOCK, random.Random(0), settled)
+    began = time.perf_counter()
+    async with asyncio.timeout(120):
+        await dispatcher.run(stop, timedelta(seconds=5))
+    took = time.perf_counter() - began
+    await sessions.close()
+    return count / took
