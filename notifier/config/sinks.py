@@ -93,8 +93,8 @@ def _header(value: Any) -> str:
 
 def _header_value(value: Any) -> str:
     content = text(value)
-    if not content.isascii() or content != content.strip():
-        raise ValueError("holds a character outside ASCII, or a space at an end")
+    if not content.isascii() or not content.isprintable() or content != content.strip():
+        raise ValueError("holds a line break, a character outside ASCII, or a space at an end")
     return content
 
 

@@ -128,6 +128,7 @@ _BY_ERROR = {error: (fault, advice) for fault, errors in _TABLE.items() for erro
 _ERROR = re.compile(r"[a-z][a-z0-9_]{0,79}", re.ASCII)
 
 KNOWN = frozenset(_BY_ERROR)
+_THROTTLED = frozenset({"ratelimited", "rate_limited"})  # said of all our messages, not of this one
 
 
 def failure(
@@ -151,4 +152,6 @@ def failure(
         return PermanentFailure(error, message, status=status)
     if fault is Fault.SINK or (fault is Fault.CHANNEL and is_own_channel):
         return SinkFault(error, message, status=status)
-    return TemporaryFailure(error, message, status=status, retry_after=retry_after)
+    return TemporaryFailure(
+        error, message, status=status, retry_after=retry_after, throttled=error in _THROTTLED
+    )
