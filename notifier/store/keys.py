@@ -15,7 +15,6 @@ class Keys:
         self.inbox = self.prefix + "inbox"
         self.names = self.prefix + "names"
         self.attempts = self.prefix + "attempts"
-        self.replicas = self.prefix + "replicas"
 
     def sink(self, sink: str) -> str:
         """What is known of a sink's health (hash)."""

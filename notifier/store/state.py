@@ -17,7 +17,7 @@ import msgspec
 from notifier.clock import Clock
 from notifier.core.codec import Words
 from notifier.core.removals import Held
-from notifier.errors import LeaseLost, StateMoved, StoreUnavailable
+from notifier.errors import LeaseLost, StateMoved, StoreUnavailable, StoreUnfit
 from notifier.models import Owed
 from notifier.store.client import translated
 from notifier.store.keys import Keys
@@ -236,12 +236,18 @@ def words_of(meta: Meta) -> Words:
 
 
 def _read_meta(fields: Mapping[bytes, bytes]) -> Meta:
-    raw: dict[str, Any] = {"version": fields.get(b"version", b"").decode()}
-    known = set(Meta.__struct_fields__) - {"version"}
-    for name, value in fields.items():
-        if name.decode() in known:
-            raw[name.decode()] = msgspec.json.decode(value)
-    return msgspec.convert(raw, Meta)
+    known = {name.encode(): name for name in Meta.__struct_fields__ if name != "version"}
+    try:
+        raw: dict[str, Any] = {"version": fields.get(b"version", b"").decode()}
+        for field, value in fields.items():
+            if field in known:
+                raw[known[field]] = msgspec.json.decode(value)
+        return msgspec.convert(raw, Meta)
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+        raise StoreUnfit(
+            f"the hash meta of this deployment cannot be read ({error}); somebody else wrote to it. "
+            "Restore it, or delete it to take a new baseline"
+        ) from error
 
 
 def _entry_time(entry_id: bytes) -> str:

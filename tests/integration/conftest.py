@@ -10,7 +10,7 @@ import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from tests.support.account import Account
+from tests.support.account import Account, connection, group, milestone
 from tests.support.rig import Rig
 from tests.support.servers import binaries, running_server
 
@@ -44,3 +44,15 @@ def account() -> Account:
 @pytest.fixture
 def rig(redis_client, clock, account) -> Rig:
     return Rig(redis_client, clock, account)
+
+
+@pytest.fixture
+def many(account):
+    """Twelve connections with two group connections each."""
+    account.listed = [
+        connection(
+            f"conn_{n:02}", group(f"gc_{n:02}_a"), group(f"gc_{n:02}_b"), milestones=[milestone(f"ms_{n:02}")]
+        )
+        for n in range(12)
+    ]
+    return account

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 
 BASE = "https://clasp.test"
+SERVER_ERROR = httpx.Response(500, text="<html>oops</html>")
 
 
 def group(id_: str, status: str = "pending", **fields: Any) -> dict[str, Any]:

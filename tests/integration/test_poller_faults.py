@@ -1,0 +1,231 @@
+"""What a poll must never tell: a source, a store and data that misbehave."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from notifier.errors import PermanentFailure
+from tests.support.account import SERVER_ERROR, connection, group
+from tests.support.configs import config_with
+from tests.support.rig import Rig
+
+
+async def test_a_partial_snapshot_counts_for_what_it_saw_and_means_nothing_for_the_rest(rig, many):
+    await rig.poll()
+    many.set_status("conn_00", "gc_00_a", "needs_attention")
+    many.answer = lambda _request, page: SERVER_ERROR if page >= 1 else None
+    result = await rig.poll(times=4)
+    assert result.outcome == "partial"
+    assert await rig.transitions() == [
+        ("group_connection.status_changed", "gc_00_a", "pending", "needs_attention")
+    ]
+    many.answer = lambda _request, _page: None
+    await rig.poll(times=2)
+    assert len(await rig.transitions()) == 1
+
+
+async def test_a_baseline_that_is_interrupted_goes_on_as_a_baseline(rig, many):
+    many.answer = lambda _request, page: SERVER_ERROR if page >= 2 else None
+    await rig.poll(times=2)
+    rig.restart()
+    many.set_status("conn_00", "gc_00_a", "completed")
+    await rig.poll()
+    many.answer = lambda _request, _page: None
+    many.set_status("conn_01", "gc_01_a", "completed")
+    await rig.poll(times=2)
+    assert await rig.transitions() == []
+    assert "notifier.baseline" in await rig.reports()
+
+
+async def test_the_list_of_another_account_is_held_whole(rig, many):
+    await rig.poll()
+    mine = many.listed
+    many.listed = [connection(f"conn_other_{n}", group(f"gc_other_{n}")) for n in range(12)]
+    await rig.poll(times=5)
+    many.answer = lambda _request, page: SERVER_ERROR if page else None  # and a part of it is no better
+    await rig.poll(times=2)
+    many.answer = lambda _request, _page: None
+    many.listed = mine
+    await rig.poll(times=2)
+    assert await rig.transitions() == []
+    assert (await rig.reports()).count("notifier.snapshot_held") == 1
+
+
+async def test_another_account_that_was_approved_is_a_new_baseline(rig, many):
+    await rig.poll()
+    many.listed = [connection(f"conn_other_{n}", group(f"gc_other_{n}")) for n in range(12)]
+    await rig.poll()
+    await rig.store.write_inbox("approve", {"since": "x", "ids": {}, "whole_snapshot": True})
+    await rig.poll()
+    many.set_status("conn_other_1", "gc_other_1", "completed")
+    await rig.poll()
+    assert [step[1] for step in await rig.transitions()] == ["gc_other_1"]
+
+
+async def test_a_flushed_store_is_a_new_baseline_told_once(rig, many):
+    await rig.poll(times=2)
+    await rig.deliver()
+    await rig.redis.flushall()
+    many.set_status("conn_01", "gc_01_a", "completed")
+    await rig.poll(times=3)
+    assert await rig.transitions() == []
+    assert await rig.reports() == ["notifier.baseline", "notifier.state_lost"]
+
+
+async def test_a_state_of_another_size_than_recorded_is_lost_state(rig, many):
+    await rig.poll()
+    await rig.redis.hdel(rig.keys.state, "conn_05")
+    await rig.poll(times=2)
+    assert await rig.transitions() == []
+    assert await rig.reports() == ["notifier.baseline", "notifier.state_lost"]
+
+
+@pytest.mark.parametrize(
+    ("change", "report"),
+    [
+        ({"api_version": "2023-08-25"}, "notifier.baseline"),
+        ({"base_url": "https://other"}, "notifier.state_lost"),
+    ],
+)
+async def test_another_version_or_account_address_is_a_new_baseline(rig, many, change, report):
+    await rig.poll()
+    rig.restart(**change)
+    many.set_status("conn_01", "gc_01_a", "completed")
+    await rig.poll()
+    assert await rig.transitions() == []
+    assert (await rig.reports())[1:] == [report]
+
+
+async def test_one_bad_item_costs_that_item_alone(rig, many):
+    await rig.poll()
+    many["conn_02"]["employer"] = {"not": "a string"}
+    many["conn_02"]["group_connections"] = "gone"
+    many["conn_04"]["group_connections"][0]["status"] = 17
+    many.set_status("conn_01", "gc_01_a", "completed")
+    await rig.poll(times=3)
+    assert [step[1] for step in await rig.transitions()] == ["gc_01_a"]
+
+
+async def test_an_item_without_an_id_makes_the_snapshot_partial(rig, many):
+    await rig.poll()
+    del many["conn_02"]["id"]
+    result = await rig.poll(times=3)
+    assert result.outcome == "partial"
+    assert await rig.transitions() == []
+
+
+async def test_unknown_statuses_pass_through_as_they_are_and_are_told_as_drift_once(rig, many):
+    await rig.poll()
+    many.set_status("conn_01", "gc_01_a", "on_fire")
+    await rig.poll(times=3)
+    assert await rig.transitions() == [("group_connection.status_changed", "gc_01_a", "pending", "on_fire")]
+    assert await rig.reports() == ["notifier.baseline", "notifier.drift"]
+
+
+async def test_a_connection_shown_twice_with_different_content_never_flaps(rig, many):
+    await rig.poll()
+    twin = {**many["conn_02"], "status": "completed"}
+    many.listed.append(twin)
+    await rig.poll(times=4)
+    assert await rig.transitions() == []
+    many.drop("conn_02")
+    many.listed.append(twin)
+    await rig.poll(times=2)
+    assert await rig.transitions() == [("connection.status_changed", "conn_02", "processing", "completed")]
+
+
+async def test_a_refused_key_is_told_at_once_and_its_end_too(rig, many):
+    await rig.poll()
+    many.answer = lambda _request, _page: httpx.Response(
+        401, json={"type": "authentication_error", "message": "no"}
+    )
+    await rig.poll(times=2)
+    many.answer = lambda _request, _page: None
+    await rig.poll(times=2)
+    assert await rig.reports() == [
+        "notifier.baseline",
+        "notifier.source_failing",
+        "notifier.source_recovered",
+    ]
+
+
+async def test_no_ein_reaches_the_store_unless_a_sink_asks_for_it(rig, many):
+    await rig.poll()
+    many["conn_01"]["group_connections"][0]["broker_federal_ein"] = "98-7654321"
+    many.set_status("conn_01", "gc_01_a", "completed")
+    await rig.poll()
+    for key in await rig.redis.keys("*"):
+        dumped = await rig.redis.dump(key) if rig.redis.__class__.__module__.startswith("redis") else b""
+        assert b"3456789" not in dumped
+        assert b"98-76" not in dumped
+    await rig.deliver()
+    assert "7654321" not in str(rig.sinks["backend"].got)
+
+
+async def test_a_sink_that_begins_to_ask_for_eins_causes_no_events(redis_client, clock, many):
+    asking = config_with(sinks="  backend: {type: console, exclude: []}")
+    rig = Rig(redis_client, clock, many, asking)
+    await rig.poll()
+    rig.restart(untracked=frozenset())
+    await rig.poll(times=2)
+    assert await rig.transitions() == []
+    many["conn_01"]["group_connections"][0]["broker_federal_ein"] = "98-7654321"
+    await rig.poll()
+    assert [step[0] for step in await rig.transitions()] == ["group_connection.updated"]
+    rig.restart(untracked=frozenset({"broker_federal_ein"}))
+    await rig.poll(times=2)
+    assert len(await rig.transitions()) == 1
+
+
+async def test_only_one_of_two_replicas_polls_and_the_other_takes_over(rig, many, redis_client, clock):
+    other = Rig(redis_client, clock, many)
+    assert (await rig.poll()).outcome == "complete"
+    assert (await other.poller.poll_once()).outcome == "standby"
+    many.set_status("conn_01", "gc_01_a", "completed")
+    clock.advance(60)
+    assert (await other.poller.poll_once()).outcome == "complete"
+    many.set_status("conn_01", "gc_01_a", "pending")
+    clock.advance(60)
+    assert (await rig.poller.poll_once()).outcome == "complete"
+    assert [step[2:] for step in await rig.transitions()] == [
+        ("pending", "completed"),
+        ("completed", "pending"),
+    ]
+
+
+async def test_the_state_equals_the_fold_of_the_history(rig, many):
+    await rig.poll()
+    for step, status in enumerate(("processing", "needs_attention", "completed")):
+        many.set_status(f"conn_0{step}", f"gc_0{step}_a", status)
+        await rig.poll()
+    folded = {}
+    for _, event in reversed(await rig.store.history(newest=1000)):
+        if "entity" in event["data"]:
+            folded[event["data"]["entity"]["id"]] = event["data"]["to"]
+    assert folded == {"gc_00_a": "processing", "gc_01_a": "needs_attention", "gc_02_a": "completed"}
+
+
+async def test_a_message_about_itself_that_dies_is_not_told_of(rig, many):
+    await rig.poll()
+    many.set_status("conn_01", "gc_01_a", "completed")
+    await rig.poll()
+    rig.sinks["backend"].errors = [PermanentFailure("http_400", "no"), PermanentFailure("http_400", "no")]
+    await rig.deliver()  # the baseline's report and the event die
+    for _ in range(3):
+        rig.sinks["backend"].errors = [PermanentFailure("http_400", "no")]
+        await rig.poll()
+        await rig.deliver()
+    health = await rig.lanes.health("backend")
+    assert (health.deaths, health.dead) == (1, 3)  # one event, two reports: of the last nothing more is said
+
+
+async def test_a_meta_that_somebody_else_wrote_to_is_reported_and_changes_nothing(rig, many):
+    await rig.poll()
+    await rig.redis.hset(rig.keys.meta, "counts", "{broken")
+    result = await rig.poll()
+    assert (result.outcome, "cannot be read" in result.reason) == ("failed", True)
+    await rig.redis.delete(rig.keys.meta)
+    await rig.poll(times=2)
+    assert await rig.transitions() == []
+    assert (await rig.reports())[-1] == "notifier.state_lost"
