@@ -40,11 +40,28 @@ _NAME_TIMEOUT = timedelta(seconds=2)  # names are optional: an alert never waits
 
 
 class Page(msgspec.Struct, frozen=True):
-    """One page of the list: its bytes, its items undecoded, and the cursor of the next page, if any."""
+    """One page of the list: its bytes, their fingerprint, and the cursor of the next page, if there is one.
+
+    ``count`` is how many items it has. :attr:`results` holds them undecoded, and is made when asked for: a
+    page whose bytes are known need not be taken apart.
+    """
 
     body: bytes
-    results: list[msgspec.Raw]
+    fingerprint: bytes
+    count: int
     next_cursor: str | None
+
+    @property
+    def results(self) -> list[msgspec.Raw]:
+        """The items, undecoded."""
+        return _envelope.decode(self.body).results
+
+
+class _Known(msgspec.Struct, frozen=True):
+    """A page that was taken apart before: how many items it has, and its ``next``."""
+
+    count: int
+    next: Any
 
 
 class Carrier(msgspec.Struct, frozen=True):
@@ -118,6 +135,7 @@ class ClaspClient:
             raise ConfigError("source.base_url is not a URL") from None
         self._page_size = page_size
         self._timeout_s = timeout.total_seconds()
+        self._known_pages: dict[bytes, _Known] = {}  # of the last whole traversal
         self._clock = clock
         self._rng = rng
         self._http = httpx.AsyncClient(
@@ -133,22 +151,30 @@ class ClaspClient:
         """One traversal of the list: ends where ``next`` is null, raises ``SourceError`` where it cannot."""
         cursor: str | None = None
         followed: set[bytes] = set()
+        shown: dict[bytes, _Known] = {}
         empty = 0
         for _ in range(MAX_PAGES):
             params = {"page_size": str(self._page_size)} | ({"cursor": cursor} if cursor else {})
             answer = await self._patiently(self._list_url.copy_with(params=params))
             if answer.status != HTTPStatus.OK:
                 raise self._error(answer)
-            body, envelope = answer.body or b"", _decoded(_envelope, answer)
+            body = answer.body or b""
+            fingerprint = xxhash.xxh3_128_digest(body)
+            page = self._known_pages.get(fingerprint)
+            if page is None:
+                envelope = _decoded(_envelope, answer)
+                page = _Known(len(envelope.results), envelope.next)
+            shown[fingerprint] = page
             try:
-                cursor = self._cursor_of(envelope.next, followed)
+                cursor = self._cursor_of(page.next, followed)
             except SourceInvalid:
-                yield Page(body, envelope.results, None)  # what was seen counts
+                yield Page(body, fingerprint, page.count, None)  # what was seen counts
                 raise
-            yield Page(body, envelope.results, cursor)
+            yield Page(body, fingerprint, page.count, cursor)
             if cursor is None:
+                self._known_pages = shown
                 return
-            empty = 0 if envelope.results else empty + 1
+            empty = 0 if page.count else empty + 1
             if empty >= MAX_EMPTY_PAGES:
                 raise SourceInvalid(f"Clasp's list went on for {empty} pages without a connection")
         raise SourceInvalid(f"Clasp's list did not end within {MAX_PAGES:,} pages")

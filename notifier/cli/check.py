@@ -87,7 +87,7 @@ async def _clasp(config: Config) -> str:
     try:
         async for page in client.pages():
             more = ", and more pages" if page.next_cursor else ""
-            return f"the key works; the first page has {len(page.results)} connections{more}"
+            return f"the key works; the first page has {page.count} connections{more}"
         return "the key works; the account has no connections"
     finally:
         await client.close()

@@ -28,7 +28,11 @@ _PACKED, _PLAIN, _TOMBSTONE = 1, 2, 128
 _MAX_WORDS = 4096  # beyond this the source has no common words, and plain serves as well
 _MAX_WORD_CHARS = 300
 _ID = re.compile(r"((?:[A-Za-z0-9]{1,12}_)?)([-A-Za-z0-9_]{1,64})")
-_ABSENT, _NULL, _SHORT, _TEXT = range(4)  # two bits that say how an optional field is written
+_URL = re.compile(
+    r"(https?://[^\s]{3,80}[/=](?:[a-z]{1,12}_)?)([-A-Za-z0-9_]{12,64})"
+)  # one that ends in an id
+_MAX_LAYOUTS_WITH_URL = 256  # words; a source whose URLs share no beginning must not use them all up
+_ABSENT, _NULL, _TEXT, _MOMENT, _DIGITS = range(5)  # how an optional field is written
 _MAX_DIGITS = 18
 
 _plain = msgspec.json.Encoder()
@@ -120,20 +124,20 @@ def _pack(state: ConnectionState, words: Words) -> bytes:
     employer = state.fields.get("employer")
     if not isinstance(employer, str):
         raise Unpackable
-    shapes, bodies = [], []
+    style = _common_style(groups.values())
+    url_shape, bodies = _split_url(state.fields.get("broker_url"), words)
+    shapes = [url_shape]
     for ids in ([employer], list(groups), list(milestones)):
         shape, texts = _split_ids(ids)
         shapes.append(shape)
         bodies += texts
-    style = _common_style(groups.values())
     out = bytearray()
-    _put_int(out, words.index([*shapes, style.digits, style.suffix]))
-    _put_int(out, len(groups))
-    _put_int(out, len(milestones))
+    _put_int(out, words.index([shapes, style.digits, style.suffix, len(groups), len(milestones)]))
     _put_int(out, words.index(state.fields["status"]) if "status" in state.fields else 0)
-    code, body = _optional(state.fields, "broker_url", style)
-    out.append(code)
-    out += body
+    if url_shape is None:
+        code, body = _optional(state.fields, "broker_url", style)
+        out.append(code)
+        out += body
     joined = "".join(bodies)
     out += base64.urlsafe_b64decode(joined + "A" * (-len(joined) % 4))
     for entity in groups.values():
@@ -145,20 +149,30 @@ def _pack(state: ConnectionState, words: Words) -> bytes:
 
 def _unpack(value: bytes, words: Words) -> ConnectionState:
     read = _Reader(value)
-    *shapes, digits, suffix = words.values[read.number()]
+    (url_shape, *shapes), digits, suffix, group_count, milestone_count = words.values[read.number()]
     style = Style(digits, suffix)
-    counts = (1, read.number(), read.number())
     fields: dict[str, Any] = {}
     if status := read.number():
         fields["status"] = words.values[status]
-    read.optional(fields, "broker_url", read.byte(), style)
-    ids = _join_ids(read, shapes, counts)
+    if url_shape is None:
+        read.optional(fields, "broker_url", read.byte(), style)
+        ids = _join_ids(read, shapes, (1, group_count, milestone_count))
+    else:
+        fields["broker_url"], *ids = _join_ids(
+            read, [url_shape, *shapes], (1, 1, group_count, milestone_count)
+        )
     fields["employer"] = ids[0]
-    group_ids, milestone_ids = ids[1 : 1 + counts[1]], ids[1 + counts[1] :]
+    group_ids, milestone_ids = ids[1 : 1 + group_count], ids[1 + group_count :]
     groups = {id_: EntityState(_read_group(read, style, words)) for id_ in group_ids}
     milestones = {id_: EntityState(dict(words.values[read.number()])) for id_ in milestone_ids}
     state = ConnectionState(fields, groups, milestones)
     return _with_counters(state, read, removed=is_tombstone(value)) if read.is_more else state
+
+
+def _split_url(url: Any, words: Words) -> tuple[list[Any] | None, list[str]]:
+    """A URL that ends in an id, as what such URLs share and the id; or nothing."""
+    match = _URL.fullmatch(url) if isinstance(url, str) and len(words) < _MAX_LAYOUTS_WITH_URL else None
+    return ([match[1], len(match[2])], [match[2]]) if match else (None, [])
 
 
 def _split_ids(ids: Sequence[str]) -> tuple[list[Any], list[str]]:
@@ -203,31 +217,35 @@ _OPTIONAL = ("initiated_at", "completed_at", "group_id", "broker_federal_ein")
 
 
 def _pack_group(fields: dict[str, Any], style: Style, words: Words) -> bytes:
-    out = bytearray()
-    _put_int(out, words.index(fields["status"]) if "status" in fields else 0)
-    _put_int(out, words.index(fields["carrier"]) if "carrier" in fields else 0)
-    codes, tail = 0, bytearray()
-    for at, name in enumerate(_OPTIONAL):
-        code, body = _optional(fields, name, style)
-        codes |= code << (2 * at)
+    """How the fields are written is one word with the status; then the carrier; then what has no word."""
+    forms, tail = [], bytearray()
+    for name in _OPTIONAL:
+        form, body = _optional(fields, name, style)
+        forms.append(form)
         tail += body
-    out.append(codes)
+    out = bytearray()
+    _put_int(out, words.index([*forms, fields["status"]] if "status" in fields else forms))
+    _put_int(out, words.index(fields["carrier"]) if "carrier" in fields else 0)
     return bytes(out + tail)
 
 
 def _read_group(read: _Reader, style: Style, words: Words) -> dict[str, Any]:
     fields: dict[str, Any] = {}
-    for name in ("status", "carrier"):
-        if at := read.number():
-            fields[name] = words.values[at]
-    codes = read.byte()
-    for at, name in enumerate(_OPTIONAL):
-        read.optional(fields, name, codes >> (2 * at) & 3, style)
+    forms = words.values[read.number()]
+    if len(forms) > len(_OPTIONAL):
+        fields["status"] = forms[-1]
+    if at := read.number():
+        fields["carrier"] = words.values[at]
+    for name, form in zip(_OPTIONAL, forms, strict=False):
+        read.optional(fields, name, form, style)
     return fields
 
 
 def _optional(fields: dict[str, Any], name: str, style: Style) -> tuple[int, bytes]:
-    """Two bits and the bytes of a field that may be absent or null, is a string otherwise."""
+    """The form of a field that may be absent or null and is a string otherwise, and its bytes.
+
+    The form of a number as a carrier writes it, leading zeros kept, is ``_DIGITS`` plus its length.
+    """
     if name not in fields:
         return _ABSENT, b""
     value = fields[name]
@@ -235,20 +253,16 @@ def _optional(fields: dict[str, Any], name: str, style: Style) -> tuple[int, byt
         return _NULL, b""
     if not isinstance(value, str):
         raise Unpackable
-    short = timestamps.pack(value, style) if name.endswith("_at") else _pack_digits(value)
-    if short is not None:
-        return _SHORT, short
+    if name.endswith("_at"):
+        packed = timestamps.pack(value, style)
+        if packed is not None:
+            return _MOMENT, packed
+    elif 0 < len(value) <= _MAX_DIGITS and value.isascii() and value.isdigit():
+        return _DIGITS + len(value), int(value).to_bytes(_digit_bytes(len(value)), "big")
     out = bytearray()
     data = value.encode()
     _put_int(out, len(data))
     return _TEXT, bytes(out + data)
-
-
-def _pack_digits(text: str) -> bytes | None:
-    """A number as a carrier writes it, leading zeros kept: its length, then its value."""
-    if not (0 < len(text) <= _MAX_DIGITS and text.isascii() and text.isdigit()):
-        return None
-    return bytes([len(text)]) + int(text).to_bytes(_digit_bytes(len(text)), "big")
 
 
 def _digit_bytes(digits: int) -> int:
@@ -327,14 +341,14 @@ class _Reader:
         self._at += size
         return self._value[self._at - size : self._at]
 
-    def optional(self, fields: dict[str, Any], name: str, code: int, style: Style) -> None:
+    def optional(self, fields: dict[str, Any], name: str, form: int, style: Style) -> None:
         """Set ``fields[name]`` as ``_optional`` found it."""
-        if code == _NULL:
+        if form == _NULL:
             fields[name] = None
-        elif code == _TEXT:
+        elif form == _TEXT:
             fields[name] = self.take(self.number()).decode()
-        elif code == _SHORT and name.endswith("_at"):
+        elif form == _MOMENT:
             fields[name] = timestamps.unpack(self.take(timestamps.packed_size(style)), style)
-        elif code == _SHORT:
-            digits = self.byte()
+        elif form > _DIGITS:
+            digits = form - _DIGITS
             fields[name] = f"{int.from_bytes(self.take(_digit_bytes(digits)), 'big'):0{digits}d}"

@@ -1,8 +1,9 @@
 """The poller's memory of what the list looked like: one fingerprint an item.
 
-An item whose bytes hash to a known fingerprint is exactly what was committed, and costs nothing more. The
-view holds only what follows from the store at one version; where the versions differ it is thrown away and
-built again by reading every item once. It changes only after a commit has returned.
+An item whose bytes hash to a known fingerprint is exactly what was committed, and costs nothing more; a
+page that is byte for byte one of the last traversal's is not even taken apart. The view holds only what
+follows from the store at one version; where the versions differ it is thrown away and built again by reading
+every item once. It changes only after a commit has returned.
 """
 
 from __future__ import annotations
@@ -40,23 +41,41 @@ class View:
         self.is_whole = False
         self._known: dict[Fingerprint, str] = {}
         self._loose: set[str] = set()  # live, but to be looked at again: no fingerprint
+        self._pages: dict[Fingerprint, tuple[Fingerprint, ...]] = {}  # of this traversal
+        self._last_pages: dict[Fingerprint, tuple[Fingerprint, ...]] = {}  # of the one before
 
     def __len__(self) -> int:
         return len(self._known) + len(self._loose)
 
+    def begin(self) -> None:
+        """A new traversal: only the pages of the last one are remembered."""
+        self._last_pages, self._pages = self._pages or self._last_pages, {}
+
+    def knows_page(self, page: Fingerprint, hits: set[Fingerprint]) -> bool:
+        """Whether a page holds nothing but known items, by its own bytes alone; they go into ``hits``.
+
+        That a page was seen before is not enough: its items must be what is committed now.
+        """
+        items = self._last_pages.get(page)
+        if items is None or not all(map(self._known.__contains__, items)):
+            return False
+        self._pages[page] = items
+        hits.update(items)
+        return True
+
     def scan(
-        self, items: Iterable[msgspec.Raw], hits: set[Fingerprint]
+        self, items: Iterable[msgspec.Raw], hits: set[Fingerprint], page: Fingerprint = b""
     ) -> list[tuple[Fingerprint, msgspec.Raw]]:
         """The items that are not known, with their fingerprints; the others go into ``hits``."""
         known = self._known
-        fresh = []
-        for item in items:
-            fingerprint = xxh3_128_digest(item)
-            if fingerprint in known:
-                hits.add(fingerprint)
-            else:
-                fresh.append((fingerprint, item))
-        return fresh
+        items = list(items)
+        fingerprints = tuple(map(xxh3_128_digest, items))
+        self._pages[page] = fingerprints
+        if all(map(known.__contains__, fingerprints)):
+            hits.update(fingerprints)
+            return []
+        hits.update(filter(known.__contains__, fingerprints))
+        return [pair for pair in zip(fingerprints, items, strict=True) if pair[0] not in known]
 
     def ids_of(self, hits: Iterable[Fingerprint]) -> set[str]:
         """The connections behind these known fingerprints."""

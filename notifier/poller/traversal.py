@@ -69,11 +69,13 @@ class Seen(msgspec.Struct):
 async def items_of(
     source: ClaspClient, view: View, seen: Seen
 ) -> AsyncIterator[list[tuple[Fingerprint, msgspec.Raw]]]:
-    """The unknown items of each page, as the pages come."""
+    """The unknown items of each page that holds any, as the pages come."""
+    view.begin()
     async for page in source.pages():
         seen.pages += 1
-        seen.items += len(page.results)
-        yield view.scan(page.results, seen.hits)
+        seen.items += page.count
+        if not view.knows_page(page.fingerprint, seen.hits):
+            yield view.scan(page.results, seen.hits, page.fingerprint)
 
 
 async def traverse(

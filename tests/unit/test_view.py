@@ -47,3 +47,20 @@ def test_what_was_not_shown_can_be_told_from_the_view():
     view.update("w", Learned(loose={"c"}, gone={"a"}))
     assert view.not_hit(set()) == {"b", "c"}
     assert fresh(view, "A1", "C1") == ["A1", "C1"]
+
+
+def test_a_page_that_was_seen_is_known_only_while_its_items_are_what_is_committed():
+    view = View("")
+    view.begin()
+    (a, _), (b, _) = view.scan([raw("A1"), raw("B1")], set(), b"page 1")
+    view.update("v", Learned({"a": a, "b": b}))
+    view.begin()
+    hits: set[bytes] = set()
+    assert view.knows_page(b"page 1", hits)
+    assert view.ids_of(hits) == {"a", "b"}
+    assert not view.knows_page(b"page 2", hits)
+    ((a2, _),) = view.scan([raw("A2"), raw("B1")], set(), b"page 2")
+    view.update("w", Learned({"a": a2}))
+    view.begin()
+    assert not view.knows_page(b"page 1", set())  # A1 again: a change from A2
+    assert view.knows_page(b"page 2", set())
