@@ -117,12 +117,12 @@ def settings(config: Config) -> Settings:
 async def run(
     config: Config, env: Mapping[str, str], clock: Clock, *, stop: asyncio.Event | None = None
 ) -> None:
-    """Run a worker until SIGTERM, SIGINT or ``stop``.
+    """Run a worker until SIGTERM, SIGINT, SIGHUP or ``stop``.
 
     Raises ``StoreUnfit`` or ``ConfigError`` where it cannot start; anything else that ends a part of it.
     """
     stop = stop or asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     health = Health(clock, config.source.poll_interval)
     http = serve(health, config.http.host, config.http.port) if config.http else nullcontext(None)

@@ -25,15 +25,21 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def _root(
-    version: Annotated[  # noqa: FBT002
-        bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)
-    ] = False,
-) -> None:
-    if version:
+def _show_version(asked: bool) -> None:  # noqa: FBT001 - typer's signature
+    if asked:
         typer.echo(f"notifier {__version__}")
         raise typer.Exit
+
+
+@app.callback()
+def _root(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and leave.", is_eager=True, callback=_show_version),
+    ] = False,
+) -> None:
+    """Options that stand before a command."""
 
 
 run.add_to(app)

@@ -55,7 +55,8 @@ def status(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False
     say(f"{loaded.name}: {_account(meta)}")
     say(f"last complete snapshot: {meta.complete_at or 'none yet'}")
     if meta.held is not None and not meta.held.approved:
-        say("HELD: removals wait for a person; see `notifier approve`")
+        what = "the list of another account waits" if meta.held.whole_snapshot else "removals wait"
+        say(f"HELD: {what} for a person; see `notifier approve`")
     rows = [
         {
             "sink": name,

@@ -106,18 +106,23 @@ def body(
 ) -> str:
     """The frozen JSON text of an event for one sink and rule.
 
-    ``exclude`` names fields that never leave, wherever they stand in the entity or its changes. Written
+    ``exclude`` names fields that never leave, wherever they stand. Written
     with ``json.dumps`` defaults, so that a receiver that parses and dumps again gets the same bytes.
     """
     told = {**event.data, "rule": rule, "severity": event.data.get("severity", severity), **(extra or {})}
-    for name in ("entity", "changed"):
+    for name in ("entity", "changed", "connection"):
         if name in told:
-            told[name] = {key: value for key, value in told[name].items() if key not in exclude}
+            told[name] = {
+                key: value for key, value in told[name].items() if key not in exclude or key in _ALWAYS_TOLD
+            }
+    if "carrier" in exclude:
+        told.pop("carrier", None)
     order = [name for name in _ORDER if name in told]
     data = {name: told[name] for name in [*order, *(name for name in told if name not in _ORDER)]}
     return json.dumps({"type": event.type, "timestamp": event.timestamp, "data": data})
 
 
+_ALWAYS_TOLD = {"id", "kind"}
 _ORDER = ("id", "source", "epoch", "sequence", "rule", "severity")
 _MILESTONE_AND_GROUP_ONLY = {"connection", "carrier"}  # told beside the entity, with their names
 

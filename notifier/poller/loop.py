@@ -325,7 +325,8 @@ def _problems(facts: Facts) -> tuple[str, ...]:
     """What a person should look at, for readiness and status."""
     problems = []
     if facts.held is not None and not facts.held.approved:
-        problems.append("removals are held; see `notifier approve`")
+        what = "the list of another account is" if facts.held.whole_snapshot else "removals are"
+        problems.append(f"{what} held; see `notifier approve`")
     problems += [
         f"sink {name} is failing: {sink.failing}" for name, sink in facts.sinks.items() if sink.failing
     ]

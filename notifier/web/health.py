@@ -74,6 +74,8 @@ class Health:
         self._polls.labels(result.outcome).inc()
         self._leader.set(result.outcome in {"complete", "partial"})
         if result.outcome not in {"complete", "partial"}:
+            for gauge in (self._known, self._lanes, self._dead, self._failing):
+                gauge.clear()  # not ours to know: the replica that polls tells them
             return
         self._poll_s.observe(result.seconds)
         self._events.inc(result.events)

@@ -145,6 +145,15 @@ def test_fields_that_a_sink_excludes_never_leave_to_it():
     assert json.loads(bodies["other"])["data"]["entity"]["broker_federal_ein"] == "12-3456789"
 
 
+def test_what_is_excluded_is_excluded_wherever_it_stands():
+    sinks = "  backend: {type: console, exclude: [broker_url, employer, carrier, group_id]}"
+    router = Router(config_with("  - {name: all, when: {}, notify: [backend]}", sinks))
+    data = json.loads(router.route(event()).owed[0].delivery.body)["data"]
+    assert data["connection"] == {"id": "conn_1", "status": "live"}
+    assert "carrier" not in data
+    assert "group_id" not in data["entity"]
+
+
 def test_an_update_of_nothing_but_excluded_fields_is_no_news():
     rules = "  - {name: all, when: {}, notify: [backend, other]}"
     moved = {"broker_federal_ein": ["12-3456789", "98-7654321"]}
