@@ -124,12 +124,23 @@ def body(
 
 _ALWAYS_TOLD = {"id", "kind"}
 _ORDER = ("id", "source", "epoch", "sequence", "rule", "severity")
-_MILESTONE_AND_GROUP_ONLY = {"connection", "carrier"}  # told beside the entity, with their names
+#: What is told of an entity after its status; its connection and carrier stand beside it, with their names.
+_ENTITY_ORDER = (
+    "category",
+    "group_id",
+    "initiated_at",
+    "completed_at",
+    "broker_federal_ein",
+    "broker_url",
+    "employer",
+    "created_at",
+)
 
 
 def _entity(step: Transition) -> dict[str, Any]:
-    fields = {name: value for name, value in step.fields.items() if name not in _MILESTONE_AND_GROUP_ONLY}
-    return {"kind": str(step.kind), "id": step.id, "status": fields.pop("status", None), **fields}
+    names = [name for name in _ENTITY_ORDER if name in step.fields]
+    fields = {name: step.fields[name] for name in names}
+    return {"kind": str(step.kind), "id": step.id, "status": step.fields.get("status"), **fields}
 
 
 def event_id(step: Transition, connection_id: str, origin: Origin) -> str:
