@@ -26,8 +26,8 @@ from redis.exceptions import ConnectionError as StoreGone
 
 from notifier.sandbox import lifecycle
 from notifier.store.keys import Keys
-from tests.e2e.configs import write_config
 from tests.e2e.configs import webhook as webhook_sink
+from tests.e2e.configs import write_config
 from tests.e2e.oracle import Verdict, judge, snapshot
 from tests.e2e.stage import Receiver, Stage
 from tests.support.process import Worker, processes_of

@@ -9,7 +9,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from aiohttp import web
 
@@ -75,7 +75,7 @@ class Stage:
         self._runners: list[web.AppRunner] = []
         self._server: SandboxServer
 
-    def __enter__(self) -> Stage:
+    def __enter__(self) -> Self:
         self._thread.start()
         self.do(self._start)
         return self
@@ -104,7 +104,7 @@ class Stage:
         self.do(lambda: self.faults.add(kind, **{"times": None, **options}))
 
     def mend(self) -> None:
-        self.do(lambda: self.faults.clear())
+        self.do(self.faults.clear)
 
     def receiver(self) -> Receiver:
         """A new receiver, listening."""

@@ -13,7 +13,7 @@ def test_the_demo_shows_an_alert_and_leaves_nothing_behind(place: Path) -> None:
     assert ended.code == 0, ended
     assert ended.err == ""
     events = [json.loads(line) for line in ended.out.splitlines() if line.startswith("{")]
-    assert [event["type"] for event in events][0] == "notifier.baseline"
+    assert next(event["type"] for event in events) == "notifier.baseline"
     assert any(
         event["data"].get("to") == "needs_attention" and event["data"]["entity"]["kind"] == "group_connection"
         for event in events[1:]

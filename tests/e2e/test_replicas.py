@@ -35,7 +35,7 @@ def test_two_workers_share_one_server_and_one_takes_over_from_the_other(
         polling, other = (one, two) if one.readiness()["role"] == "polling" else (two, one)
         polling.kill()
         stage.trouble()
-        wait_until(lambda: other.readiness()["role"] == "polling", "the other takes over", seconds=6)
+        wait_until(lambda: other.readiness()["role"] == "polling", "the other takes over", seconds=10)
         _until_told(stage, receiver)
         assert _servers(place) == [server]
         assert other.stop() == 0
@@ -53,7 +53,7 @@ def test_the_server_of_killed_workers_is_adopted_and_ended_by_the_next_one(
     config = write_config(place, stage, webhook("backend", receiver), source="  lease: 1s\n")
     with Worker(place, config, name="one") as one, Worker(place, config, name="two") as two:
         one.address, two.address  # noqa: B018 - both have started
-        wait_until(lambda: receiver.notices(), "the baseline is told", seconds=30)
+        wait_until(receiver.notices, "the baseline is told", seconds=30)
         one.kill()
         two.kill()
     [server] = _servers(place)

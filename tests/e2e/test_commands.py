@@ -1,0 +1,239 @@
+"""The commands: what they print, and exit codes: 0 done, 1 it failed, 2 the command or configuration is wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from notifier import __version__
+from tests.e2e.configs import EVERYTHING, webhook, write_config
+from tests.e2e.stage import API_KEY, SECRET, Receiver, Stage
+from tests.support.process import Ended, Worker, run_notifier
+from tests.support.servers import wait_until
+
+KNOWN = pytest.mark.xfail(reason="a traceback or a usage error in place of the answer", strict=False)
+
+
+def run(place: Path, *args: str, **env: str) -> Ended:
+    """A command with the configuration of the test, by its variable as in production."""
+    ended = run_notifier(place, *args, NOTIFIER_CONFIG=str(place / "notifier.yaml"), **env)
+    assert "Traceback" not in ended.err, ended.err
+    return ended
+
+
+def test_check_accepts_a_right_configuration_and_points_at_each_wrong_line(
+    place: Path, stage: Stage, receiver: Receiver
+) -> None:
+    config = write_config(place, stage, webhook("backend", receiver))
+    fine = run(place, "check")
+    assert (fine.code, "2 rules, 1 sinks: fine" in fine.out) == (0, True), fine
+
+    text = config.read_text().replace("poll_interval: 1s", "poll_intervall: 1s")
+    config.write_text(text.replace("notify: [backend]", "notify: [backand]", 1))
+    wrong = run(place, "check")
+    lines = config.read_text().splitlines()
+    for part in ("poll_intervall", "[backand]"):
+        number = next(number for number, line in enumerate(lines, 1) if part in line)
+        assert f"notifier.yaml:{number}" in wrong.err, wrong.err
+    assert wrong.code == 2
+    assert "poll_interval" in wrong.err
+    assert '"backend"' in wrong.err
+    assert API_KEY not in wrong.out + wrong.err
+    assert SECRET not in wrong.out + wrong.err
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["check", "--config", "nowhere.yaml"],
+        ["frobnicate"],
+        pytest.param(["run", "--listen", "nonsense"], marks=KNOWN),
+        pytest.param(["run", "--log-level", "nonsense"], marks=KNOWN),
+        ["send-test", "nobody"],
+        ["sinks", "pause", "nobody"],
+        ["dead", "replay", "backend"],
+        ["sinks", "drop", "backend", "--yes"],
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_command_ends_with_2_and_says_why(
+    place: Path, stage: Stage, receiver: Receiver, args: list[str]
+) -> None:
+    write_config(place, stage, webhook("backend", receiver))
+    ended = run(place, *args)
+    assert ended.code == 2, ended
+    assert ended.err
+
+
+def test_check_online_tries_everything_and_tells_what_does_not_answer(
+    place: Path, stage: Stage, receiver: Receiver
+) -> None:
+    config = write_config(place, stage, webhook("backend", receiver) + "  log: {type: console}\n")
+    fine = run(place, "check", "--online")
+    assert fine.code == 0, fine
+    assert {line.split(":")[0] for line in fine.out.splitlines() if line.startswith("ok")} == {
+        "ok     clasp",
+        "ok     store",
+        "ok     sink backend",
+        "ok     sink log",
+    }
+    assert receiver.requests == []
+
+    text = config.read_text().replace(API_KEY, "canary-wrong-key")
+    config.write_text(text.replace(receiver.url, "http://127.0.0.1:9/clasp"))
+    failed = run(place, "check", "--online")
+    assert failed.code == 1, failed
+    said = {line.split(":")[0] for line in failed.out.splitlines()}
+    assert {"FAILED clasp", "ok     store", "FAILED sink backend", "ok     sink log"} <= said
+    assert "canary-wrong-key" not in failed.out + failed.err
+
+
+@KNOWN
+def test_the_version_is_printed(place: Path) -> None:
+    ended = run(place, "--version")
+    assert (ended.code, ended.out) == (0, f"notifier {__version__}\n"), ended
+
+
+def test_schema_prints_the_json_schema_of_the_configuration(place: Path) -> None:
+    ended = run(place, "schema")
+    assert ended.code == 0
+    assert {"name", "source", "store", "sinks", "rules"} <= ended.json()["properties"].keys()
+
+
+def test_status_and_history_show_what_was_seen_and_told(
+    place: Path, stage: Stage, receiver: Receiver
+) -> None:
+    write_config(place, stage, webhook("backend", receiver))
+    before = run(place, "status")
+    assert (before.code, "nothing polled yet" in before.out) == (0, True)
+    with Worker(place, place / "notifier.yaml") as worker:
+        worker.until_polled()
+        connection, group = stage.trouble()
+        count = len(stage.world.journal)
+        wait_until(lambda: len(receiver.told()) == count, "all is told")
+        status = run(place, "status", "--json").json()
+        assert worker.stop() == 0
+
+    assert status["known"]["connection"] == len(stage.world)
+    assert status["complete_at"]
+    assert (status["held"], status["sinks"]["backend"]["dead"]) == (None, 0)
+    events = run(place, "history", "--json").json()
+    assert [event["type"] for event in events][-1] == "notifier.baseline"
+    assert [event["data"]["id"] for event in reversed(events)] == [
+        body["data"]["id"] for body in receiver.bodies()
+    ]
+    about = run(place, "history", "--json", "--entity", group).json()
+    assert [event["data"]["entity"]["id"] for event in about] == [group]
+    assert about[0]["data"]["connection"]["id"] == connection
+    assert [event["type"] for event in about] == ["group_connection.status_changed"]
+    attempts = run(place, "history", "--deliveries", "--json").json()
+    assert {attempt["id"] for attempt in attempts} == {body["data"]["id"] for body in receiver.bodies()}
+    assert {attempt["outcome"] for attempt in attempts} == {"delivered"}
+
+
+def test_dead_letters_are_listed_shown_replayed_and_dropped(
+    place: Path, stage: Stage, receiver: Receiver
+) -> None:
+    write_config(place, stage, webhook("backend", receiver))
+    receiver.answer = lambda request: 204 if b'"notifier.' in request.body else 400
+    with Worker(place, place / "notifier.yaml") as worker:
+        worker.until_polled()
+        _, group = stage.trouble()
+        count = len(stage.world.journal)
+        wait_until(lambda: "notifier.dead_letters" in receiver.notices(), "the dead letters are told")
+        wait_until(lambda: worker.readiness()["status"] == "degraded", "readiness names them")
+        assert worker.get("/readyz")[0] == 200
+
+        letters = run(place, "dead", "list", "--json").json()
+        assert [(letter["reason"], letter["attempts"]) for letter in letters] == [("http_400", 1)] * count
+        shown = run(place, "dead", "show", "backend", letters[-1]["id"])
+        assert (shown.code, group in shown.out, "http_400" in shown.out) == (0, True, True)
+
+        receiver.answer = lambda _request: 204  # mended
+        replayed = run(place, "dead", "replay", "backend", "--all")
+        assert (replayed.code, f"{count} of {count}" in replayed.out) == (0, True), replayed
+        wait_until(lambda: len(receiver.told()) == count, "they are delivered after all")
+        assert run(place, "dead", "list", "--json").json() == []
+        told = [body["data"]["id"] for body in receiver.told()]
+        assert told == [letter["event"] for letter in letters], "under their old ids, in order"
+
+        receiver.answer = lambda request: 204 if b'"notifier.' in request.body else 400
+        stage.trouble()
+        fresh = len(stage.world.journal) - count
+        wait_until(lambda: len(receiver.requests) - len(receiver.taken) == count + fresh, "refused again")
+        wait_until(
+            lambda: worker.metric('notifier_dead_letters{sink="backend"}') == fresh, "they lie there again"
+        )
+        assert run(place, "dead", "drop", "backend", "--all").code == 2, "asks, and nobody is there"
+        dropped = run(place, "dead", "drop", "backend", "--reason", "http_400", "--yes")
+        assert (dropped.code, f"{fresh} dead letters" in dropped.out) == (0, True), dropped
+        assert worker.stop() == 0
+    listed = run(place, "dead", "list")
+    assert (listed.code, listed.out) == (0, "no dead letters\n")
+
+
+def test_approve_lets_held_removals_through_and_nothing_else(place: Path) -> None:
+    with Stage(connections=24) as stage:
+        receiver = stage.receiver()
+        write_config(place, stage, webhook("backend", receiver))
+        gone = stage.world.ids()[::4]
+        with Worker(place, place / "notifier.yaml") as worker:
+            worker.until_polled()
+            stage.fault("vanish", ids=tuple(gone))
+            wait_until(lambda: "notifier.removals_held" in receiver.notices(), "they are held")
+            refused = run(place, "approve")
+            assert (refused.code, gone[0] in refused.out) == (2, True), refused
+            assert receiver.told() == []
+            approved = run(place, "approve", "--yes")
+            assert (approved.code, "approved" in approved.out) == (0, True), approved
+            wait_until(lambda: len(receiver.told()) >= len(gone), "they are told as removed")
+            assert worker.stop() == 0
+        assert {body["type"] for body in receiver.told()} == {"connection.removed"}
+        assert {body["data"]["entity"]["id"] for body in receiver.told()} == set(gone)
+        assert len(receiver.told()) == len(gone)
+
+
+def test_a_paused_sink_keeps_everything_until_it_is_resumed(
+    place: Path, stage: Stage, receiver: Receiver
+) -> None:
+    other = stage.receiver()
+    sinks = webhook("backend", receiver) + webhook("other", other)
+    config = write_config(place, stage, sinks, EVERYTHING.replace("[backend]", "[backend, other]"))
+    with Worker(place, config) as worker:
+        worker.until_polled()
+        wait_until(lambda: receiver.notices() and other.notices(), "the baseline is told")
+        assert run(place, "sinks", "pause", "other", "--why", "maintenance").code == 0
+        stage.trouble()
+        count = len(stage.world.journal)
+        wait_until(lambda: len(receiver.told()) == count, "the other sink goes on")
+        rows = {row["sink"]: row for row in run(place, "sinks", "list", "--json").json()}
+        assert (rows["other"]["paused"], rows["other"]["lanes waiting"]) == ("operator", 1)
+        assert (rows["backend"]["paused"], rows["backend"]["lanes waiting"]) == (None, 0)
+        assert other.told() == []
+        assert run(place, "sinks", "resume", "other").code == 0
+        wait_until(lambda: len(other.told()) == count, "what waited is told")
+        assert run(place, "sinks", "pause", "other").code == 0
+        stage.trouble()
+        count = len(stage.world.journal)
+        wait_until(lambda: len(receiver.told()) == count, "all is told again")
+        assert worker.stop() == 0
+
+    write_config(place, stage, webhook("backend", receiver))  # without the other sink
+    assert "not in the configuration" in run(place, "status").out
+    dropped = run(place, "sinks", "drop", "other", "--yes")
+    assert (dropped.code, "other is forgotten" in dropped.out) == (0, True), dropped
+    assert run(place, "sinks", "drop", "other", "--yes").code == 1
+
+
+def test_send_test_tells_what_the_receiver_answered(place: Path, stage: Stage, receiver: Receiver) -> None:
+    write_config(place, stage, webhook("backend", receiver))
+    taken = run(place, "send-test", "backend")
+    assert (taken.code, "HTTP 204" in taken.out) == (0, True), taken
+    [request] = receiver.taken
+    request.verify(SECRET)
+    assert json.loads(request.body)["type"] == "notifier.test"
+    receiver.answer = lambda _request: 403
+    refused = run(place, "send-test", "backend")
+    assert (refused.code, "403" in refused.err) == (1, True), refused
