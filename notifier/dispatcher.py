@@ -5,9 +5,10 @@ decide, settle. Sinks know nothing of lanes; a lane knows nothing of other lanes
 only its own places. Nothing is kept here that a crash could lose: a claim that is never settled ends by
 itself, and the lane comes back.
 
-A delivery whose claim ended twice without a settle may be what ended the worker. It is sent alone, with
-nothing else under way here; if that claim ends without a settle too, it is poison and goes to the dead
-letters.
+A delivery whose claim ended twice without a settle is a suspect: it may be what ended the worker. It is
+claimed only when this worker has nothing else under way at that sink, and sent alone; if that claim ends
+without a settle too, it is poison and goes to the dead letters. A worker that lives settles what it sent,
+however long the store is away, so that only the end of a worker makes a suspect.
 """
 
 from __future__ import annotations
@@ -15,8 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 
 import msgspec
@@ -25,14 +25,13 @@ import structlog
 from notifier.clock import Clock
 from notifier.core.results import AttemptResult
 from notifier.core.retry import Outcome, Verdict, decide
-from notifier.errors import DeliveryError, StoreError, TemporaryFailure
+from notifier.errors import DeliveryError, StoreError, StoreUnavailable, TemporaryFailure
 from notifier.sinks.contract import Attempt, Receipt, Sink
-from notifier.store.lanes import Claim, Lanes
+from notifier.store.lanes import CLAIM_MARGIN, Claim, Lanes
 
-ALONE_CLAIM, POISON_CLAIM = 3, 4  # which claim in a row of one delivery
+SUSPECT = 2  # claims in a row that ended without a settle; the next is made alone, one more is poison
 _LOOK_EVERY = timedelta(seconds=1)  # other replicas commit and settle too; nobody tells us
 _STORE_RETRY = timedelta(seconds=1)
-_SETTLE_TRIES = 3
 
 _log = structlog.get_logger()
 
@@ -44,6 +43,21 @@ class Route(msgspec.Struct, frozen=True):
     schedule: Sequence[timedelta]
     concurrency: int
     rate: float | None
+
+
+class _Held(msgspec.Struct, frozen=True):
+    """A claim, and until when (monotonic) its attempt may begin."""
+
+    claim: Claim
+    begin_before_s: float
+
+
+class _Claimed(msgspec.Struct, frozen=True):
+    """What a look at the lanes gave: claims, how long until the next look, suspects that are due."""
+
+    claims: tuple[_Held, ...]
+    wait: timedelta
+    suspects: int
 
 
 class Dispatcher:
@@ -63,7 +77,7 @@ class Dispatcher:
         self._rng = rng
         self._on_attempt = on_attempt
         self._wakes = {name: asyncio.Event() for name in routes}
-        self._quiet = _Quiet()
+        self._unsettled = dict.fromkeys(routes, 0)
 
     def wake(self, sinks: set[str]) -> None:
         """These sinks were given work: look at once."""
@@ -78,69 +92,78 @@ class Dispatcher:
 
     async def _serve(self, name: str, route: Route, stop: asyncio.Event, grace: timedelta) -> None:
         under_way: set[asyncio.Task[None]] = set()
+        wake = self._wakes[name]
         stopped = asyncio.create_task(stop.wait())
+
+        def ended(task: asyncio.Task[None]) -> None:
+            under_way.discard(task)
+            wake.set()  # a place is free, and the lane may hold more
+
         try:
             async with asyncio.TaskGroup() as attempts:
-                while not stop.is_set():
-                    wake = self._wakes[name]
-                    wake.clear()
-                    claims, wait = await self._claim(name, route, route.concurrency - len(under_way))
+
+                def start(claims: Sequence[_Held]) -> None:
                     for claim in claims:
                         task = attempts.create_task(self._attempt(claim, route))
                         under_way.add(task)
-                        task.add_done_callback(under_way.discard)
-                    await self._pause(wait, wake, stopped, under_way)
+                        task.add_done_callback(ended)
+
+                while not stop.is_set():
+                    wake.clear()
+                    claimed = await self._claim(name, route, route.concurrency - len(under_way), alone=False)
+                    start(claimed.claims)
+                    if not claimed.suspects:
+                        await self._pause(claimed.wait, wake, stopped)
+                    elif await _all_ended(under_way, stopped):
+                        start((await self._claim(name, route, 1, alone=True)).claims)
+                        await _all_ended(under_way, stopped)
                 await _drain(under_way, grace)
         finally:
             stopped.cancel()
 
-    async def _claim(self, name: str, route: Route, places: int) -> tuple[list[Claim], timedelta]:
-        """As many lanes as there are places, and how long until it is worth asking again."""
+    async def _claim(self, name: str, route: Route, places: int, *, alone: bool) -> _Claimed:
+        """As many lanes as there are places, or one suspect ``alone``."""
         if places <= 0:
-            return [], _LOOK_EVERY
+            return _Claimed((), _LOOK_EVERY, 0)
+        if self._unsettled[name]:
+            return _Claimed((), _STORE_RETRY, 0)  # the store was away: first what was sent is settled
+        began = self._clock.monotonic()
         try:
-            claims, wait = await self._lanes.claim(
-                name, hold=route.sink.deadline, most=places, rate=route.rate
+            batch = await self._lanes.claim(
+                name, hold=route.sink.deadline, most=places, rate=route.rate, suspected=SUSPECT, alone=alone
             )
         except StoreError as error:
             _log.warning("claim.failed", sink=name, error=str(error))
-            return [], _STORE_RETRY
-        return claims, _LOOK_EVERY if wait is None else min(wait, _LOOK_EVERY)
+            return _Claimed((), _STORE_RETRY, 0)
+        claims = tuple(_Held(claim, began + CLAIM_MARGIN.total_seconds()) for claim in batch.claims)
+        return _Claimed(claims, min(batch.wait or _LOOK_EVERY, _LOOK_EVERY), batch.suspects)
 
-    async def _pause(
-        self,
-        wait: timedelta,
-        wake: asyncio.Event,
-        stopped: asyncio.Task[bool],
-        under_way: set[asyncio.Task[None]],
-    ) -> None:
-        """Until time has passed, an attempt ended (its lane may hold more), work came, or we stop."""
+    async def _pause(self, wait: timedelta, wake: asyncio.Event, stopped: asyncio.Task[bool]) -> None:
+        """Until time has passed, an attempt ended, work came, or we stop."""
         if wait <= timedelta():
             await self._clock.sleep(0)
             return
         woken = asyncio.create_task(wake.wait())
         nap = asyncio.create_task(self._clock.sleep(wait.total_seconds()))
         try:
-            await asyncio.wait({stopped, woken, nap, *under_way}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({stopped, woken, nap}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             woken.cancel()
             nap.cancel()
 
     # --- one attempt ---
 
-    async def _attempt(self, claim: Claim, route: Route) -> None:
+    async def _attempt(self, held: _Held, route: Route) -> None:
         """Send and settle; a cancelled attempt gives its claim back, so that a stop costs nothing."""
+        claim = held.claim
         try:
-            if claim.claims >= POISON_CLAIM:
+            if claim.claims > SUSPECT + 1:
                 await self._settle(claim, _POISON, 0.0)
-            elif claim.claims == ALONE_CLAIM:
-                async with self._quiet.alone():
-                    renewed = await self._lanes.renew(claim, route.sink.deadline)
-                    if renewed is not None:
-                        await self._send_and_settle(renewed, route)
+            elif self._clock.monotonic() > held.begin_before_s:
+                # This process stood still since it claimed: another may have sent this, and more, by now.
+                await self._lanes.release(claim)
             else:
-                async with self._quiet.shared():
-                    await self._send_and_settle(claim, route)
+                await self._send_and_settle(claim, route)
         except asyncio.CancelledError:
             await self._give_back(claim)
             raise
@@ -180,16 +203,7 @@ class Dispatcher:
             return TemporaryFailure("defect", f"the sink failed unexpectedly ({type(error).__name__})"), None
 
     async def _settle(self, claim: Claim, outcome: Outcome, seconds: float) -> None:
-        for left in reversed(range(_SETTLE_TRIES)):
-            try:
-                is_ours = await self._lanes.settle(claim, outcome, took_ms=round(seconds * 1000))
-                break
-            except StoreError:
-                if not left:
-                    raise
-                await self._clock.sleep(0.1)
-        else:  # pragma: no cover - the loop ends by break or raise
-            raise AssertionError
+        is_ours = await self._lanes_settle(claim, outcome, seconds)
         self._on_attempt(AttemptResult(claim.sink, outcome, seconds))
         _log.log(
             logging.INFO if outcome.verdict is Verdict.DELIVERED else logging.WARNING,
@@ -209,6 +223,23 @@ class Dispatcher:
             settled=is_ours,
         )
 
+    async def _lanes_settle(self, claim: Claim, outcome: Outcome, seconds: float) -> bool:
+        """Settle, as often as it takes while the store is away; False where the claim was lost."""
+        delay_s = 0.1
+        self._unsettled[claim.sink] += 1
+        try:
+            while True:
+                try:
+                    return await self._lanes.settle(claim, outcome, took_ms=round(seconds * 1000))
+                except StoreUnavailable as error:
+                    _log.warning(
+                        "settle.waits", sink=claim.sink, delivery_id=claim.delivery.id, error=str(error)
+                    )
+                    await self._clock.sleep(delay_s)
+                    delay_s = min(delay_s * 2, _STORE_RETRY.total_seconds())
+        finally:
+            self._unsettled[claim.sink] -= 1
+
     async def _give_back(self, claim: Claim) -> None:
         try:
             await asyncio.shield(self._lanes.release(claim))
@@ -223,33 +254,11 @@ _POISON = Outcome(
 )
 
 
-class _Quiet:
-    """Lets many attempts run side by side, or one alone."""
-
-    def __init__(self) -> None:
-        self._running = 0
-        self._changed = asyncio.Condition()
-        self._turn = asyncio.Lock()
-
-    @asynccontextmanager
-    async def shared(self) -> AsyncIterator[None]:
-        """Side by side with other shared ones, after whoever waits to be alone."""
-        async with self._turn:
-            self._running += 1
-        try:
-            yield
-        finally:
-            self._running -= 1
-            async with self._changed:
-                self._changed.notify_all()
-
-    @asynccontextmanager
-    async def alone(self) -> AsyncIterator[None]:
-        """With nothing else running."""
-        async with self._turn:
-            async with self._changed:
-                await self._changed.wait_for(lambda: self._running == 0)
-            yield
+async def _all_ended(tasks: set[asyncio.Task[None]], stopped: asyncio.Task[bool]) -> bool:
+    """Wait until nothing is under way any more; False where the stop came first."""
+    while tasks and not stopped.done():
+        await asyncio.wait({stopped, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+    return not stopped.done()
 
 
 async def _drain(tasks: set[asyncio.Task[None]], grace: timedelta) -> None:

@@ -47,6 +47,14 @@ class Claim(msgspec.Struct, frozen=True):
     failures: int
 
 
+class Batch(msgspec.Struct, frozen=True):
+    """Claims; how long until it is worth asking again (None: nothing waits); suspects that are due."""
+
+    claims: tuple[Claim, ...]
+    wait: timedelta | None
+    suspects: int = 0
+
+
 class SinkHealth(msgspec.Struct, frozen=True):
     """What the store knows of a sink. Moments are ISO 8601; ``off`` is set while an operator paused it.
 
@@ -88,33 +96,34 @@ class Lanes:
         self._ledger = ledger
         self._claim = load(redis, "claim")
         self._settle = load(redis, "settle")
-        self._renew = load(redis, "renew")
         self._replay = load(redis, "replay")
         self._resume = load(redis, "resume")
 
     # --- the dispatcher's side ---
 
     async def claim(
-        self, sink: str, *, hold: timedelta, most: int, rate: float | None
-    ) -> tuple[list[Claim], timedelta | None]:
-        """Lanes that are due, and how long until it is worth asking again (None: nothing waits)."""
+        self,
+        sink: str,
+        *,
+        hold: timedelta,
+        most: int,
+        rate: float | None,
+        suspected: int = 1_000_000,
+        alone: bool = False,
+    ) -> Batch:
+        """Lanes that are due, each for one attempt of at most ``hold``.
+
+        A delivery with ``suspected`` claims in a row that were never settled is left where it is, and
+        counted; with ``alone`` one of these is claimed, and nothing else.
+        """
         gap = int(1_000_000 / rate) if rate else 0
         with translated("claiming"):
-            wait, failures, *claimed = await self._claim(
+            wait, failures, suspects, *claimed = await self._claim(
                 keys=[self._keys.lanes(sink), self._keys.sink(sink)],
-                args=[self.now_us(), _us(hold + CLAIM_MARGIN), most, gap],
+                args=[self.now_us(), _us(hold + CLAIM_MARGIN), most, gap, suspected, int(alone)],
             )
-        claims = [_read_claim(sink, failures, *entry) for entry in claimed]
-        return claims, None if wait < 0 else timedelta(microseconds=wait)
-
-    async def renew(self, claim: Claim, hold: timedelta) -> Claim | None:
-        """The claim with a new end, or None where it was lost."""
-        with translated("renewing a claim"):
-            token = await self._renew(
-                keys=[self._keys.lanes(claim.sink)],
-                args=[claim.key, claim.token, self.now_us(), _us(hold + CLAIM_MARGIN)],
-            )
-        return msgspec.structs.replace(claim, token=token.decode()) if token else None
+        claims = tuple(_read_claim(sink, failures, *entry) for entry in claimed)
+        return Batch(claims, None if wait < 0 else timedelta(microseconds=wait), suspects)
 
     async def settle(self, claim: Claim, outcome: Outcome, *, took_ms: int) -> bool:
         """End the claim as ``outcome`` says and write the ledger; False where the claim was lost."""

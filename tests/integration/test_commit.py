@@ -37,7 +37,7 @@ async def test_a_commit_writes_state_meta_history_and_deliveries_together(rig):
     assert (meta.version, meta.epoch, meta.counts) == (version, "e1", {"connection": 1})
     assert await rig.store.states(["conn_1", "conn_2"]) == [b"\x01state", None]
     assert len(await rig.store.history(newest=9)) == 1
-    claims, _ = await rig.lanes.claim("backend", hold=TTL, most=9, rate=None)
+    claims = (await rig.lanes.claim("backend", hold=TTL, most=9, rate=None)).claims
     assert [item.delivery.id for item in claims] == ["evt_1"]
 
 

@@ -162,7 +162,7 @@ async def test_a_stop_gives_attempts_under_way_back_and_counts_them_for_nothing(
     stop.set()
     await running
     assert gate.cancelled == ["a1"]
-    (claim,), _ = await rig.lanes.claim("backend", hold=HOLD, most=9, rate=None)
+    (claim,) = (await rig.lanes.claim("backend", hold=HOLD, most=9, rate=None)).claims
     assert (claim.claims, claim.attempts) == (1, 0)
 
 
@@ -213,3 +213,69 @@ async def test_two_deaths_and_a_success_are_forgotten(rig, owe, clock):
     await die_under_way(rig, clock, 2)
     await rig.deliver()
     assert got(rig) == ["a1"]
+
+
+async def test_many_suspects_are_sent_one_by_one_and_none_of_them_is_taken_for_poison(rig, owe, clock):
+    await owe(*((f"k{n}", f"d{n}") for n in range(9)))
+    await die_under_way(rig, clock, 2)
+    gate = Gate()
+    rig.sinks = {"backend": gate}
+    stop = asyncio.Event()
+    running = asyncio.create_task(dispatcher(rig, gate, concurrency=9).run(stop, timedelta(seconds=5)))
+    for _ in range(9):
+        await gate.entered.wait()
+        gate.entered.clear()
+        assert len(gate.inside) == 1
+        clock.advance(14)  # slower than their claims would last, taken together
+        gate.open.set()
+        while gate.inside:
+            await asyncio.sleep(0)
+        gate.open.clear()
+    while await rig.is_due():
+        await asyncio.sleep(0)
+    stop.set()
+    await running
+    assert await rig.lanes.dead_letters("backend") == []
+
+
+async def test_a_store_that_is_away_while_attempts_end_makes_no_suspects(rig, owe, clock, monkeypatch):
+    from notifier.errors import StoreUnavailable
+
+    await owe(*((f"k{n}", f"d{n}") for n in range(4)))
+    away, settle = 7, rig.lanes._settle
+
+    async def settle_later(**kwargs):
+        nonlocal away
+        if away:
+            away -= 1
+            raise StoreUnavailable("away")
+        return await settle(**kwargs)
+
+    async def soon(seconds: float) -> None:
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(rig.lanes, "_settle", settle_later)
+    monkeypatch.setattr(rig.still, "sleep", soon)
+    await rig.deliver()
+    assert sorted(got(rig)) == ["d0", "d1", "d2", "d3"]
+    assert away == 0
+
+
+async def test_an_attempt_that_a_standstill_delayed_is_not_made(rig, owe, clock):
+    await owe(("a", "a1"))
+    claim = rig.lanes.claim
+    stalls = 1
+
+    async def claim_and_stand_still(*args, **kwargs):
+        nonlocal stalls
+        batch = await claim(*args, **kwargs)
+        if batch.claims and stalls:
+            stalls -= 1
+            clock.advance(30)  # SIGSTOP, say: the claim has ended meanwhile
+        return batch
+
+    rig.lanes.claim = claim_and_stand_still
+    await rig.deliver()
+    assert got(rig) == ["a1"]
+    assert stalls == 0
+    assert [entry["outcome"] for entry in await rig.lanes.attempts(newest=9)] == ["delivered"]

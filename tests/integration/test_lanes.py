@@ -41,7 +41,8 @@ async def owe(rig):
 @pytest.fixture
 def claim(rig):
     async def claim(most: int = 16, rate: float | None = None):
-        return await rig.lanes.claim("backend", hold=HOLD, most=most, rate=rate)
+        batch = await rig.lanes.claim("backend", hold=HOLD, most=most, rate=rate)
+        return list(batch.claims), batch.wait
 
     return claim
 
@@ -112,16 +113,19 @@ async def test_giving_a_claim_back_counts_for_nothing(rig, owe, claim):
         await rig.lanes.release(item)
 
 
-async def test_a_claim_can_be_given_a_new_end(rig, owe, claim, clock):
-    await owe(("a", "a1"))
-    (item,), _ = await claim()
-    clock.advance(15)
-    renewed = await rig.lanes.renew(item, HOLD)
-    clock.advance(15)
-    assert ids(await claim()) == []
-    assert not await settle(rig, item)
-    assert await settle(rig, renewed)
-    assert await rig.lanes.renew(item, HOLD) is None
+async def test_a_suspect_is_left_where_it_is_until_it_is_asked_for_alone(rig, owe, claim, clock):
+    await owe(("a", "suspect"))
+    lanes = rig.lanes
+    for _ in range(2):
+        await lanes.claim("backend", hold=HOLD, most=1, rate=None)
+        clock.advance(21)
+    await owe(("b", "b1"))
+    batch = await lanes.claim("backend", hold=HOLD, most=9, rate=None, suspected=2)
+    assert ([item.delivery.id for item in batch.claims], batch.suspects) == (["b1"], 1)
+    batch = await lanes.claim("backend", hold=HOLD, most=9, rate=None, suspected=2)
+    assert (batch.claims, batch.suspects) == ((), 1)
+    alone = await lanes.claim("backend", hold=HOLD, most=9, rate=None, suspected=2, alone=True)
+    assert [(item.delivery.id, item.claims) for item in alone.claims] == [("suspect", 3)]
 
 
 async def test_a_fault_of_the_sink_pauses_it_keeps_everything_and_probes_with_one_lane(
