@@ -136,7 +136,8 @@ class Dispatcher:
             _log.warning("claim.failed", sink=name, error=str(error))
             return _Claimed((), _STORE_RETRY, 0)
         claims = tuple(_Held(claim, began + CLAIM_MARGIN.total_seconds()) for claim in batch.claims)
-        return _Claimed(claims, min(batch.wait or _LOOK_EVERY, _LOOK_EVERY), batch.suspects)
+        wait = _LOOK_EVERY if batch.wait is None else min(batch.wait, _LOOK_EVERY)
+        return _Claimed(claims, wait, batch.suspects)
 
     async def _pause(self, wait: timedelta, wake: asyncio.Event, stopped: asyncio.Task[bool]) -> None:
         """Until time has passed, an attempt ended, work came, or we stop."""

@@ -16,7 +16,7 @@ from http import HTTPStatus
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.metadata import version
 from typing import Any, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import httpx
 import msgspec
@@ -24,6 +24,7 @@ import xxhash
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from notifier.clasp.answers import Answer, Transient, clean, error_of, read_answer
+from notifier.clasp.lenient import split_page
 from notifier.clock import Clock
 from notifier.errors import ConfigError, SourceError, SourceInvalid, SourceUnavailable
 
@@ -50,18 +51,19 @@ class Page(msgspec.Struct, frozen=True):
     fingerprint: bytes
     count: int
     next_cursor: str | None
+    items: list[msgspec.Raw] | None = None
 
     @property
     def results(self) -> list[msgspec.Raw]:
         """The items, undecoded."""
-        return _envelope.decode(self.body).results
+        return _opened(self.body).results if self.items is None else self.items
 
 
 class _Known(msgspec.Struct, frozen=True):
-    """A page that was taken apart before: how many items it has, and its ``next``."""
+    """A page that was taken apart before: how many items it has, and the cursor in its ``next``."""
 
     count: int
-    next: Any
+    cursor: str | None
 
 
 class Carrier(msgspec.Struct, frozen=True):
@@ -155,22 +157,26 @@ class ClaspClient:
         empty = 0
         for _ in range(MAX_PAGES):
             params = {"page_size": str(self._page_size)} | ({"cursor": cursor} if cursor else {})
-            answer = await self._patiently(self._list_url.copy_with(params=params))
+            answer = await self._patiently(httpx.URL(f"{self._list_url}?{urlencode(params)}"))
             if answer.status != HTTPStatus.OK:
                 raise self._error(answer)
             body = answer.body or b""
             fingerprint = xxhash.xxh3_128_digest(body)
-            page = self._known_pages.get(fingerprint)
+            page, items = self._known_pages.get(fingerprint), None
             if page is None:
-                envelope = _decoded(_envelope, answer)
-                page = _Known(len(envelope.results), envelope.next)
+                envelope = _opened_answer(answer)
+                items = envelope.results
+                try:
+                    page = _Known(len(items), self._cursor_in(envelope.next))
+                except SourceInvalid:
+                    yield Page(body, fingerprint, len(items), None, items)  # what was seen counts
+                    raise
+            cursor = page.cursor
+            if cursor is not None and _is_circle(cursor, followed):
+                yield Page(body, fingerprint, page.count, None, items)
+                raise SourceInvalid("Clasp's list goes in a circle: a cursor came twice")
             shown[fingerprint] = page
-            try:
-                cursor = self._cursor_of(page.next, followed)
-            except SourceInvalid:
-                yield Page(body, fingerprint, page.count, None)  # what was seen counts
-                raise
-            yield Page(body, fingerprint, page.count, cursor)
+            yield Page(body, fingerprint, page.count, cursor, items)
             if cursor is None:
                 self._known_pages = shown
                 return
@@ -281,7 +287,7 @@ class ClaspClient:
         except (httpx.InvalidURL, UnicodeEncodeError):
             raise SourceInvalid(f"an id of {path} cannot be asked for: it is no part of a path") from None
 
-    def _cursor_of(self, next_: Any, followed: set[bytes]) -> str | None:
+    def _cursor_in(self, next_: Any) -> str | None:
         """The cursor in ``next``, which may lead nowhere but on in our list; None at its end."""
         if next_ is None:
             return None
@@ -299,16 +305,41 @@ class ClaspClient:
             )
         if len(cursors) != 1 or not 0 < len(cursors[0]) <= MAX_CURSOR:
             raise SourceInvalid("Clasp's list has a `next` without a usable cursor")
-        digest = xxhash.xxh3_128_digest(cursors[0].encode(errors="surrogatepass"))
-        if digest in followed:
-            raise SourceInvalid("Clasp's list goes in a circle: a cursor came twice")
-        followed.add(digest)
         return cursors[0]
 
 
 def _place(url: httpx.URL) -> tuple[bool, str, int | None, str]:
     """Where a URL leads. http and https are one: a server behind a TLS proxy may not know which it is."""
     return url.scheme in {"http", "https"}, url.host, url.port, url.path.rstrip("/")
+
+
+def _is_circle(cursor: str, followed: set[bytes]) -> bool:
+    """Whether this cursor was followed before in this traversal."""
+    digest = xxhash.xxh3_128_digest(cursor.encode(errors="surrogatepass"))
+    if digest in followed:
+        return True
+    followed.add(digest)
+    return False
+
+
+def _opened_answer(answer: Answer) -> _Envelope:
+    """The envelope of a page. Where one item is not valid JSON, the others still count."""
+    try:
+        return _decoded(_envelope, answer)
+    except SourceInvalid:
+        try:
+            return _Envelope(*split_page(answer.body or b""))
+        except SourceInvalid:
+            pass  # what the strict decoder said is the better message
+        raise
+
+
+def _opened(body: bytes) -> _Envelope:
+    """The envelope of a page that was opened before."""
+    try:
+        return _envelope.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return _Envelope(*split_page(body))
 
 
 def _decoded(decoder: msgspec.json.Decoder[_T], answer: Answer) -> _T:

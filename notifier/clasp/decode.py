@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Required, TypedDict, get_args
 import msgspec
 from msgspec import Meta, Raw
 
+from notifier.clasp.lenient import split_list, split_object
 from notifier.errors import SourceInvalid
 from notifier.models import Kind, Observed, ObservedConnection
 
@@ -89,14 +90,9 @@ class _Connection(msgspec.Struct):
     broker_url: _Text | None
 
 
-class _OnlyId(msgspec.Struct):
-    id: _Id
-
-
 _quick = msgspec.json.Decoder(_Connection)
 _object = msgspec.json.Decoder(dict[str, Raw])
 _list = msgspec.json.Decoder(list[Raw])
-_only_id = msgspec.json.Decoder(_OnlyId)
 _any = msgspec.json.Decoder()
 
 
@@ -161,17 +157,10 @@ class _Notes:
 
 
 def _read_slowly(raw: bytes | Raw) -> ObservedConnection:
-    try:
-        item = _object.decode(raw)
-    except _FAILURES:
-        item = {}
-        id_ = _id_alone(raw)
-    else:
-        id_ = _id_of(item)
+    item = _members(raw)
+    id_ = _id_of(item)
     if id_ is None:
         raise Unreadable(None, "connection: no readable id")
-    if not item:
-        raise Unreadable(id_, "connection: does not decode")
     notes = _Notes()
     fields: dict[str, Any] = {}
     if "status" in item:
@@ -185,13 +174,23 @@ def _read_slowly(raw: bytes | Raw) -> ObservedConnection:
     return ObservedConnection(id_, fields, groups, milestones, groups_whole, milestones_whole, notes.all())
 
 
-def _id_alone(raw: bytes | Raw) -> str | None:
-    """The id of an object whose other content is broken."""
+def _members(raw: bytes | Raw) -> dict[str, Raw]:
+    """The members of an object. A value that is not valid JSON costs that member alone."""
     try:
-        id_ = _only_id.decode(raw).id
+        return _object.decode(raw)
     except _FAILURES:
-        return None
-    return id_ if _is_id(id_) else None
+        try:
+            return split_object(bytes(raw))
+        except SourceInvalid:
+            return {}
+
+
+def _elements(raw: Raw) -> list[Raw]:
+    """The elements of an array. Raises ``SourceInvalid`` where it is none."""
+    try:
+        return _list.decode(raw)
+    except _FAILURES:
+        return split_list(bytes(raw))
 
 
 def _id_of(item: Mapping[str, Raw]) -> str | None:
@@ -268,8 +267,8 @@ def _children(item: Mapping[str, Raw], name: str, kind: Kind, notes: _Notes) -> 
         notes.add(f"connection.{name}: missing")
         return None, True
     try:
-        raws = _list.decode(item[name])
-    except _FAILURES:
+        raws = _elements(item[name])
+    except SourceInvalid:
         notes.add(f"connection.{name}: {_type_of(_value(item[name]))} instead of array")
         return None, True
     whole = True
@@ -284,13 +283,8 @@ def _children(item: Mapping[str, Raw], name: str, kind: Kind, notes: _Notes) -> 
 
 
 def _child(raw: Raw, kind: Kind, notes: _Notes) -> Observed | None:
-    try:
-        item = _object.decode(raw)
-    except _FAILURES:
-        item = {}
-        id_ = _id_alone(raw)
-    else:
-        id_ = _id_of(item)
+    item = _members(raw)
+    id_ = _id_of(item)
     if id_ is None:
         notes.add(f"{kind}: an item without a readable id")
         return None

@@ -14,11 +14,11 @@ K = TypeVar("K", bound=Hashable)
 
 
 class Absences(Generic[K]):
-    """First sighting of each absence, in seconds of a monotonic clock."""
+    """When each absence was first noticed, in seconds of a monotonic clock, and what was last seen before."""
 
     def __init__(self, interval: float) -> None:
         self._interval = interval
-        self._since: dict[K, float] = {}
+        self._since: dict[K, tuple[float, str | None]] = {}
 
     def __contains__(self, key: K) -> bool:
         return key in self._since
@@ -34,15 +34,24 @@ class Absences(Generic[K]):
         for key in keys:
             self._since.pop(key, None)
 
-    def missed(self, keys: Iterable[K], at: float) -> set[K]:
-        """These were not shown at ``at``; the ones whose absence is proven now."""
+    def missed(self, keys: Iterable[K], at: float, last_seen: str | None = None) -> set[K]:
+        """These were not shown at ``at``; the ones whose absence is proven now.
+
+        ``last_seen`` is when those that are missed for the first time were last known to be there (ISO 8601;
+        None: not known).
+        """
         proven = set()
         for key in keys:
-            if at - self._since.setdefault(key, at) >= self._interval:
+            since, _ = self._since.setdefault(key, (at, last_seen))
+            if at - since >= self._interval:
                 proven.add(key)
         return proven
+
+    def last_seen(self, key: K) -> str | None:
+        """When a missed one was last known to be there."""
+        return self._since[key][1] if key in self._since else None
 
     def keep_only(self, keys: Iterable[K]) -> None:
         """Forget every absence but these."""
         kept = set(keys)
-        self._since = {key: at for key, at in self._since.items() if key in kept}
+        self._since = {key: value for key, value in self._since.items() if key in kept}

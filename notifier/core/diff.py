@@ -4,9 +4,9 @@ One connection at a time: :func:`diff` compares what was committed with what a r
 the new state with one transition for each entity that moved. Order of lists never matters: entities are
 matched by id, and transitions come out connection first, then by id.
 
-Invariants: ``from`` is the committed status, ``to`` the observed one; an unknown field (see
-``notifier.models``) moves nothing and keeps its value; an entity is removed only where the caller says that
-its absence is proven, and keeps its revision so that its return is ``reappeared``.
+Invariants: ``from`` is the committed status, ``to`` the observed one; a field that an observation does not
+know (see ``notifier.models``) moves nothing and keeps its value; an entity is removed only where the caller
+says that its absence is proven, and keeps its revision so that its return is ``reappeared``.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def first_state(seen: ObservedConnection) -> ConnectionState:
     """The state of a connection at a baseline: what is there, as it is, without a transition."""
 
     def children(kind: Kind, items: tuple[Observed, ...] | None) -> dict[str, EntityState]:
-        return {item.id: EntityState(_known(kind, item.fields)) for item in items or () if item.fields}
+        return {item.id: EntityState(_known(kind, item.fields)) for item in items or ()}
 
     return ConnectionState(
         fields=_known(Kind.CONNECTION, seen.fields),
@@ -205,10 +205,16 @@ def _known(kind: Kind, fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _changes(kind: Kind, old: Mapping[str, Any], seen: Mapping[str, Any]) -> Iterable[tuple[str, list[Any]]]:
-    """Tracked fields known on both sides whose value differs, with both values."""
+    """Tracked fields that are known now and whose value differs from the committed one, with both values.
+
+    A field that was absent so far counts as null. Federal EINs are an exception: they are absent until a
+    sink asks for them, which is no change of theirs.
+    """
     for name in TRACKED[kind]:
-        if name in old and name in seen and not _is_same(name, old[name], seen[name]):
-            yield name, [old[name], seen[name]]
+        if name in seen and (name in old or name != "broker_federal_ein"):
+            before = old.get(name)
+            if not _is_same(name, before, seen[name]):
+                yield name, [before, seen[name]]
 
 
 def _is_same(name: str, old: Any, new: Any) -> bool:

@@ -68,7 +68,9 @@ class Router:
         extra = self._for_reader(event, source) if target.sink in self._for_people else None
         text = body(event, rule=rule, severity=severity, exclude=self._exclude[target.sink], extra=extra)
         delivery = Delivery(event.id, event.type, rule, text, target.target)
-        return Owed(target.sink, event.connection, delivery)
+        # One channel that cannot be posted to must not hold up the same connection's messages in another.
+        key = event.connection if target.target is None else event.connection + target.target
+        return Owed(target.sink, key, delivery)
 
     def _for_reader(self, event: Event, rule: RuleConfig | None) -> Mapping[str, Any]:
         """What only messages for people carry: the rule's note, links into the operator's own tools."""

@@ -30,11 +30,15 @@ _json = msgspec.json.Encoder()
 
 
 class Change(msgspec.Struct, frozen=True):
-    """One connection's step: what was stored, and what the diff made of it."""
+    """One connection's step: what was stored, and what the diff made of it.
+
+    ``last_seen`` says of what was removed, by id, when it was last known to be there (ISO 8601 or None).
+    """
 
     id: str
     stored: ConnectionState | None
     diff: Diff
+    last_seen: Mapping[str, str | None] = {}
 
 
 class Chain:
@@ -106,8 +110,12 @@ def chunks(
 
 def events_of(change: Change, origin: Origin, names: Names) -> list[Event]:
     """The events of one connection's transitions."""
-    fields = change.diff.state.fields
-    return [from_transition(step, change.id, fields, origin, names) for step in change.diff.transitions]
+    events = []
+    for step in change.diff.transitions:
+        seen_before = change.last_seen.get(step.id) if step.verb == "removed" else origin.seen_before
+        seen = msgspec.structs.replace(origin, seen_before=seen_before)
+        events.append(from_transition(step, change.id, change.diff.state.fields, seen, names))
+    return events
 
 
 def event_entry(event: Event) -> str:

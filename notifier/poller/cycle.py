@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from notifier.clasp.decode import Unreadable, read
 from notifier.clock import iso
 from notifier.core import codec
-from notifier.core.diff import diff, missing_children, remove
+from notifier.core.diff import Diff, diff, missing_children, remove
 from notifier.core.events import Origin
 from notifier.core.removals import Held, held_kinds
 from notifier.core.view import Learned
@@ -175,7 +175,7 @@ class Cycle:
         if missing is None:
             return gone, found
         self._memory.absent.keep_only(missing)
-        proven = sorted(self._memory.absent.missed(missing, self._began_s))
+        proven = sorted(self._memory.absent.missed(missing, self._began_s, self._last_whole_look()))
         if Kind.CONNECTION in held or not proven:
             return gone, found
         asked = proven[: self._budget]
@@ -211,7 +211,9 @@ class Cycle:
         forget_before = self._forget_before()
         proven = {
             key
-            for key in self._memory.absent_children.missed(missing_below, self._began_s)
+            for key in self._memory.absent_children.missed(
+                missing_below, self._began_s, self._last_whole_look()
+            )
             if key[1][0] not in held
         }
         changes = []
@@ -220,9 +222,23 @@ class Cycle:
             removable = {child for parent, child in proven if parent == id_} if proven else ()
             step = diff(stored, sighting.seen, now=now, removable=removable, forget_before=forget_before)
             if step.transitions or step.state != sighting.stored:
-                changes.append(Change(id_, sighting.stored, step))
-        changes += [Change(id_, stored, remove(stored, id_, now=now)) for id_, stored in gone.items()]
+                changes.append(Change(id_, sighting.stored, step, self._last_seen_below(id_, step)))
+        changes += [
+            Change(id_, stored, remove(stored, id_, now=now), {id_: self._memory.absent.last_seen(id_)})
+            for id_, stored in gone.items()
+        ]
         return changes
+
+    def _last_whole_look(self) -> str | None:
+        """When what is missing now for the first time was still there, as far as this process has seen."""
+        return self._meta.complete_at if self._memory.view.is_whole else None
+
+    def _last_seen_below(self, id_: str, step: Diff) -> dict[str, str | None]:
+        return {
+            gone.id: self._memory.absent_children.last_seen((id_, (gone.kind, gone.id)))
+            for gone in step.transitions
+            if gone.verb == "removed"
+        }
 
     async def _commit(self, changes: list[Change]) -> None:
         if not changes:

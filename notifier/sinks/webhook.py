@@ -15,6 +15,7 @@ import hmac
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
+from http import HTTPStatus
 
 import aiohttp
 from yarl import URL
@@ -129,7 +130,8 @@ def refusal(status: int, where: str, wait: timedelta | None) -> DeliveryError:
         return SinkFault(reason, f"{said}: nothing is there any more; check url", status=status)
     if 400 <= status < 500 and status not in {408, 425, 429}:  # noqa: PLR2004
         return PermanentFailure(reason, f"{said}: it refuses this event", status=status)
-    return TemporaryFailure(reason, said, status=status, retry_after=wait)
+    throttled = status == HTTPStatus.TOO_MANY_REQUESTS and wait is not None
+    return TemporaryFailure(reason, said, status=status, retry_after=wait, throttled=throttled)
 
 
 async def _drain(reply: aiohttp.ClientResponse) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.stage import Receiver, Stage
-from tests.support.process import processes_of
+from tests.support.process import end_processes_of, processes_of
 from tests.support.servers import wait_until
 
 
@@ -28,10 +26,7 @@ def place() -> Iterator[Path]:
         assert not processes_of(directory)
         assert not list((directory / "tmp").glob("*")), "something is left in TMPDIR"
     finally:
-        for pid in processes_of(directory):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: not processes_of(directory), "what was left is ended", seconds=5)
+        end_processes_of(directory)
         shutil.rmtree(directory)
 
 

@@ -30,7 +30,7 @@ from tests.e2e.configs import webhook as webhook_sink
 from tests.e2e.configs import write_config
 from tests.e2e.oracle import Verdict, judge, snapshot
 from tests.e2e.stage import Receiver, Stage
-from tests.support.process import Worker, processes_of
+from tests.support.process import Worker, end_processes_of, processes_of
 from tests.support.servers import wait_until
 
 CONNECTIONS = 30
@@ -80,6 +80,7 @@ class KillRun:
         """The last worker runs until nothing is owed; then the verdict."""
         self._say(f"the last worker: {len(stage.world.journal)} transitions, {_count(receiver)}")
         with Worker(self._place, config, name="last") as worker:
+            worker.until_polled()
             try:
                 wait_until(lambda: self._is_told(stage), "everything is delivered", REST_WITHIN_S)
             except AssertionError as error:  # the verdict says what is missing
@@ -177,8 +178,11 @@ def main() -> int:
     began = time.monotonic()
     with TemporaryDirectory(prefix="ntf-kill-", dir="/tmp") as place:
         run = KillRun(Path(place), given.seed, lambda text: print(text, flush=True))
-        verdict = run.run(given.kills, given.transitions)
-        left = processes_of(Path(place))
+        try:
+            verdict = run.run(given.kills, given.transitions)
+            left = processes_of(Path(place))
+        finally:
+            end_processes_of(Path(place))
     print(f"{given.kills} kills in {time.monotonic() - began:.0f} s: {verdict}", flush=True)
     for name in ("missing", "invented", "misordered", "unfolded"):
         for item in getattr(verdict, name)[:10]:

@@ -153,3 +153,24 @@ async def test_tombstones_are_forgotten_after_the_history_and_the_size_still_fit
     assert await rig.store.size() == 11
     await rig.poll(times=2)
     assert await rig.reports() == ["notifier.baseline"]
+
+
+async def test_a_removal_says_when_the_entity_was_last_there(rig, many, clock):
+    await rig.poll(times=2)
+    last_there = (await rig.store.meta()).complete_at
+    many.drop("conn_03")
+    many["conn_04"]["group_connections"].pop()
+    await rig.poll(times=4)
+    await rig.deliver()
+    bounds = {b["data"]["entity"]["id"]: b["data"]["observed_between"] for b in rig.sinks["backend"].got[1:]}
+    assert {bounds["conn_03"][0], bounds["gc_04_b"][0]} == {last_there}
+
+
+async def test_a_removal_after_a_restart_does_not_pretend_to_know_when(rig, many):
+    await rig.poll()
+    many.drop("conn_03")
+    await rig.poll()
+    rig.restart()
+    await rig.poll(times=2)
+    await rig.deliver()
+    assert rig.sinks["backend"].got[-1]["data"]["observed_between"][0] is None

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -151,6 +152,14 @@ class Worker:
         """SIGTERM; the exit code, which must come in time."""
         self.signal(signal.SIGTERM)
         return self.wait()
+
+
+def end_processes_of(place: Path) -> None:
+    """SIGKILL for what a failed test has left behind in its directory."""
+    for pid in processes_of(place):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not processes_of(place), "what was left is ended", seconds=5)
 
 
 def processes_of(place: Path) -> dict[int, str]:

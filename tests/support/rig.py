@@ -148,12 +148,12 @@ class Rig:
 
     async def is_due(self) -> bool:
         """Whether a lane is due or under way (a claim's score is odd)."""
-        now = self.store.now_us()
         for sink in self.sinks:
-            is_paused = int(await self.redis.hget(self.keys.sink(sink), "paused_until") or 0) > now
-            for _, due in await self.redis.zrange(self.keys.lanes(sink), 0, -1, withscores=True):
-                if int(due) % 2 or (due <= now and not is_paused):
-                    return True
+            paused_until = int(await self.redis.hget(self.keys.sink(sink), "paused_until") or 0)
+            lanes = await self.redis.zrange(self.keys.lanes(sink), 0, -1, withscores=True)
+            now = self.store.now_us()  # the test moves it while the store is asked
+            if any(int(due) % 2 or (due <= now and paused_until <= now) for _, due in lanes):
+                return True
         return False
 
     async def told(self, sink: str = "backend") -> list[tuple[str, str, Any, Any]]:

@@ -43,10 +43,12 @@ def fold(state, transitions):
 
 
 def without_adopted(after, transitions, before):
-    """Fields that were never known before are taken over in silence, where nothing else was told."""
+    """A null where nothing was known before is taken over in silence, where nothing else was told."""
     told = {(step.kind, step.id) for step in transitions}
     return {
-        key: fields if key in told else {name: value for name, value in fields.items() if name in before[key]}
+        key: fields
+        if key in told
+        else {name: value for name, value in fields.items() if value is not None or name in before[key]}
         for key, fields in after.items()
     }
 
@@ -130,11 +132,27 @@ def test_unknown_fields_move_nothing_and_keep_their_value():
     assert step.state.fields["broker_url"] == "https://b"
 
 
-def test_a_field_that_was_never_known_is_taken_over_in_silence():
+def test_a_field_that_appears_was_null_before():
     stored = first_state(connection(group()))
-    step = diff(stored, connection(group(group_id="7")), now=NOW)
+    assert steps(stored, connection(group(group_id="7", completed_at=None))) == [
+        ("group_connection.updated", "gc_1", "pending", "pending", {"group_id": [None, "7"]})
+    ]
+
+
+def test_an_ein_that_is_tracked_from_now_on_is_taken_over_in_silence():
+    stored = first_state(connection(group()))
+    step = diff(stored, connection(group(broker_federal_ein="12-3456789")), now=NOW)
     assert step.transitions == ()
-    assert step.state.group_connections["gc_1"].fields["group_id"] == "7"
+    assert step.state.group_connections["gc_1"].fields["broker_federal_ein"] == "12-3456789"
+
+
+def test_what_the_baseline_could_not_read_changes_from_null_once_it_can_be_read():
+    seen = msgspec.structs.replace(connection(Observed("gc_1", {})), fields={"employer": "er_1"})
+    stored = first_state(seen)
+    assert steps(stored, connection(group(status="needs_attention"), status="live")) == [
+        ("connection.status_changed", "conn_1", None, "live", {}),
+        ("group_connection.status_changed", "gc_1", None, "needs_attention", {}),
+    ]
 
 
 def test_the_same_moment_written_otherwise_is_no_change():
