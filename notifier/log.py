@@ -1,13 +1,14 @@
 """Logging set-up: one wide line per unit of work, on standard error.
 
-JSON to a pipe, readable on a terminal. Client libraries log through the standard library and are kept at
-WARNING: httpx, for one, writes whole URLs at INFO.
+JSON to a pipe, readable on a terminal; the records of client libraries, which log through the standard
+library, look the same. They are kept at WARNING: httpx, for one, writes whole URLs at INFO.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import structlog
@@ -16,7 +17,16 @@ if TYPE_CHECKING:
     from structlog.typing import Processor
 
 
-def configure(level: str = "info", *, json: bool | None = None) -> None:
+class LogLevel(StrEnum):
+    """What is logged at least."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+def configure(level: LogLevel = LogLevel.INFO, *, json: bool | None = None) -> None:
     """Send structlog's and the standard library's records to standard error.
 
     ``json`` defaults to whether standard error is something other than a terminal.
@@ -29,13 +39,17 @@ def configure(level: str = "info", *, json: bool | None = None) -> None:
         structlog.processors.format_exc_info if as_json else structlog.processors.ExceptionPrettyPrinter(),
     ]
     renderer: Processor = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
-    threshold = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[*shared, renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
     )
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)

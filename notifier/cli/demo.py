@@ -60,7 +60,7 @@ def demo(
     Needs no account, no Redis and no configuration; leaves nothing behind. Ends by itself after the first
     group connection that needs attention was told.
     """
-    log.configure("error")
+    log.configure(log.LogLevel.ERROR)
     with tempfile.TemporaryDirectory(prefix="notifier-demo-") as directory:
         was_told = run_async(lambda: _demo(Path(directory), seed, forever=forever))
     if not was_told:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 from typing import Annotated
 
+import structlog
 import typer
 
 from notifier import log, worker
-from notifier.cli.common import DEFAULT_CONFIG, ConfigOption, err, load_config, run_async
+from notifier.cli.common import DEFAULT_CONFIG, ConfigOption, load_config, run_async
 from notifier.clock import SystemClock
-from notifier.config import parse_listen, warnings
+from notifier.config import HttpConfig, parse_listen, warnings
+from notifier.errors import ConfigError
+from notifier.log import LogLevel
+
+_log = structlog.get_logger()
 
 
 def add_to(app: typer.Typer) -> None:
@@ -23,7 +28,7 @@ def run(
     listen: Annotated[
         str | None, typer.Option(help="Serve /healthz, /readyz and /metrics here, e.g. 127.0.0.1:9464.")
     ] = None,
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    log_level: Annotated[LogLevel, typer.Option(help="What is logged at least.")] = LogLevel.INFO,
 ) -> None:
     """Poll Clasp, and deliver what changed, until stopped.
 
@@ -33,9 +38,16 @@ def run(
     console sinks write to standard output.
     """
     loaded = load_config(config)
-    log.configure(log_level)
     if listen is not None:
-        loaded = loaded.model_copy(update={"http": parse_listen(listen)})
+        loaded = loaded.model_copy(update={"http": _http(listen)})
+    log.configure(log_level)
     for warning in warnings(loaded):
-        err.print(f"warning: {warning}", markup=False)
+        _log.warning("config.warning", warning=warning)
     run_async(lambda: worker.run(loaded, os.environ, SystemClock()))
+
+
+def _http(listen: str) -> HttpConfig:
+    try:
+        return HttpConfig(listen=parse_listen(listen))
+    except ValueError as error:
+        raise ConfigError(f"--listen: {error}") from None
