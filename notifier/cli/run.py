@@ -48,6 +48,7 @@ def run(
 
 def _http(listen: str) -> HttpConfig:
     try:
-        return HttpConfig(listen=parse_listen(listen))
+        parse_listen(listen)  # for its words; the model's error would speak of the file
+        return HttpConfig.model_validate({"listen": listen})
     except ValueError as error:
         raise ConfigError(f"--listen: {error}") from None
