@@ -15,7 +15,7 @@ from notifier.clasp.client import ClaspClient
 from notifier.clasp.decode import Unreadable, read
 from notifier.core import codec
 from notifier.core.codec import Words
-from notifier.core.diff import diff, missing_children
+from notifier.core.diff import has_moved, missing_children
 from notifier.core.view import Fingerprint, View
 from notifier.errors import SourceError
 from notifier.models import ConnectionState, Kind, ObservedConnection
@@ -164,7 +164,7 @@ def _is_as_stored(
         return False
     if any(name in group.fields for group in stored.group_connections.values() for name in untracked):
         return False
-    return diff(stored, item, now=0).state == stored
+    return not has_moved(stored, item)
 
 
 def forgetting(stored: ConnectionState, names: Collection[str]) -> ConnectionState:

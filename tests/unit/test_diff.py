@@ -6,7 +6,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.core.diff import diff, first_state, missing_children, remove
+from notifier.core.diff import diff, first_state, has_moved, missing_children, remove
 from notifier.models import TRACKED, Kind, Observed, ObservedConnection
 from tests.unit import strategies
 
@@ -89,6 +89,15 @@ def test_what_is_as_it_was_makes_no_transition(seen):
     stored = first_state(seen)
     assert diff(stored, seen, now=NOW).transitions == ()
     assert diff(stored, seen, now=NOW).state == stored
+
+
+@given(strategies.connections(), strategies.connections())
+def test_the_quick_look_agrees_with_the_diff(before, after):
+    stored = first_state(before)
+    gone = diff(stored, after, now=NOW, removable=missing_children(stored, after)).state
+    for state in (stored, gone):
+        for seen in (before, after):
+            assert has_moved(state, seen) is bool(diff(state, seen, now=NOW).transitions)
 
 
 @given(strategies.connections(), strategies.connections())
