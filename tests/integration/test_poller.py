@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from tests.support.account import milestone
+import pytest
+
+from notifier.errors import StoreUnavailable
+from tests.support.account import connection, group, milestone
 
 
 async def test_the_first_poll_is_a_baseline_without_transitions(rig, many):
@@ -93,3 +96,72 @@ async def test_a_restart_loses_and_repeats_nothing(rig, many):
     many.set_status("conn_02", "gc_02_a", "completed")
     await rig.poll(times=2)
     assert [step[1] for step in await rig.transitions()] == ["gc_01_a", "gc_02_a"]
+
+
+@pytest.mark.parametrize("survives", [0, 1, 2])
+async def test_a_crash_between_two_chunks_loses_and_repeats_nothing(rig, account, survives):
+    account.page_size = 100
+    account.listed = [connection(f"conn_{n:03}", group(f"gc_{n:03}")) for n in range(250)]
+    await rig.poll()
+    for item in account.listed:
+        item["group_connections"][0]["status"] = "completed"
+    commit, calls = rig.store.commit, 0
+
+    async def dying(*args):
+        nonlocal calls
+        calls += 1
+        if calls > survives:
+            raise StoreUnavailable("the process ends here")
+        return await commit(*args)
+
+    rig.store.commit = dying
+    assert (await rig.poll()).outcome == "failed"
+    rig.store.commit = commit
+    rig.restart()
+    await rig.poll(times=2)
+    told = await rig.transitions()
+    assert sorted(step[1] for step in told) == [f"gc_{n:03}" for n in range(250)]
+    assert (await rig.store.meta()).counts["connection"] == 250
+    assert await rig.reports() == ["notifier.baseline"]
+
+
+@pytest.mark.parametrize("survives", [0, 1, 2])
+async def test_a_baseline_that_crashes_between_chunks_goes_on_as_a_baseline(rig, account, survives):
+    account.page_size = 100
+    account.listed = [connection(f"conn_{n:03}", group(f"gc_{n:03}")) for n in range(250)]
+    commit, calls = rig.store.commit, 0
+
+    async def dying(*args):
+        nonlocal calls
+        calls += 1
+        if calls > survives:
+            raise StoreUnavailable("the process ends here")
+        return await commit(*args)
+
+    rig.store.commit = dying
+    assert (await rig.poll()).outcome == "failed"
+    rig.store.commit = commit
+    rig.restart()
+    account.drop("conn_000")
+    account["conn_001"]["group_connections"][0]["status"] = "completed"
+    await rig.poll(times=3)
+    assert await rig.transitions() == []
+    assert (await rig.store.meta()).counts["connection"] == await rig.store.size() == 249
+    assert await rig.reports() == ["notifier.baseline"]
+
+
+async def test_a_lost_reply_to_the_last_commit_changes_nothing(rig, many, monkeypatch):
+    await rig.poll()
+    many.set_status("conn_01", "gc_01_a", "completed")
+    script = rig.store._commit
+
+    async def lossy(**kwargs):
+        await script(**kwargs)
+        raise StoreUnavailable("the reply was lost")
+
+    rig.store._commit = lossy
+    monkeypatch.setattr("notifier.store.state._TRIES", 1)  # and the worker dies before it asks again
+    assert (await rig.poll()).outcome == "failed"
+    rig.store._commit = script
+    await rig.poll(times=2)
+    assert [step[1] for step in await rig.transitions()] == ["gc_01_a"]
