@@ -115,7 +115,11 @@ class Dispatcher:
                     if not claimed.suspects:
                         await self._pause(claimed.wait, wake, stopped)
                     elif await _all_ended(under_way, stopped):
-                        start((await self._claim(name, route, 1, alone=True)).claims)
+                        suspect = await self._claim(name, route, 1, alone=True)
+                        if not suspect.claims:  # a rate makes it wait; others would only take its turn
+                            await self._pause(suspect.wait, asyncio.Event(), stopped)
+                            suspect = await self._claim(name, route, 1, alone=True)
+                        start(suspect.claims)
                         await _all_ended(under_way, stopped)
                 await _drain(under_way, grace)
         finally:
@@ -226,20 +230,21 @@ class Dispatcher:
 
     async def _lanes_settle(self, claim: Claim, outcome: Outcome, seconds: float) -> bool:
         """Settle, as often as it takes while the store is away; False where the claim was lost."""
-        delay_s = 0.1
-        self._unsettled[claim.sink] += 1
+        delay_s, is_waiting = 0.1, False
         try:
             while True:
                 try:
                     return await self._lanes.settle(claim, outcome, took_ms=round(seconds * 1000))
                 except StoreUnavailable as error:
+                    self._unsettled[claim.sink] += not is_waiting
+                    is_waiting = True
                     _log.warning(
                         "settle.waits", sink=claim.sink, delivery_id=claim.delivery.id, error=str(error)
                     )
                     await self._clock.sleep(delay_s)
                     delay_s = min(delay_s * 2, _STORE_RETRY.total_seconds())
         finally:
-            self._unsettled[claim.sink] -= 1
+            self._unsettled[claim.sink] -= is_waiting
 
     async def _give_back(self, claim: Claim) -> None:
         try:

@@ -1,8 +1,8 @@
 """The values that flow through the notifier, small and frozen.
 
 ``Observed*`` is what one response of the source said; ``*State`` is what was last committed;
-:class:`Event` is a committed transition; :class:`Delivery` is what is owed to one sink. This module knows
-nothing of HTTP, Redis or time.
+:class:`Transition` is a step from one to the other; :class:`Delivery` is what is owed to one sink. This
+module knows nothing of HTTP, Redis or time.
 
 Fields are kept in plain dicts from field name to JSON value. A field that is not in the dict is *unknown*:
 it was absent from the response, or had a type that the API does not document. Unknown is not null: an

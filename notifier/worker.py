@@ -28,7 +28,7 @@ from notifier.core.results import PollResult
 from notifier.core.retry import SLACK_SCHEDULE, WEBHOOK_SCHEDULE
 from notifier.core.rules import Router
 from notifier.dispatcher import Dispatcher, Route
-from notifier.errors import StoreUnavailable
+from notifier.errors import StoreError, StoreUnavailable
 from notifier.poller.look import Settings, Tools
 from notifier.poller.loop import Hooks, Poller
 from notifier.poller.names import NameBook
@@ -188,7 +188,7 @@ async def _sweep(store: Stores, clock: Clock, stop: asyncio.Event) -> None:
     while not stop.is_set():
         try:
             await store.names.sweep()
-        except StoreUnavailable as error:
+        except StoreError as error:
             _log.warning("names.not_swept", error=str(error))
         await _first_of(stop, clock.sleep(_SWEEP_EVERY.total_seconds()))
 

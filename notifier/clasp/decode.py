@@ -97,11 +97,10 @@ _any = msgspec.json.Decoder()
 
 
 class Unreadable(SourceInvalid):
-    """An item that does not decode. ``id`` is None where not even its id could be read."""
+    """An item of which not even the id can be read."""
 
-    def __init__(self, id: str | None, why: str) -> None:  # noqa: A002 - Clasp's word
+    def __init__(self, why: str) -> None:
         super().__init__(why)
-        self.id = id
         self.why = why
 
 
@@ -160,7 +159,7 @@ def _read_slowly(raw: bytes | Raw) -> ObservedConnection:
     item = _members(raw)
     id_ = _id_of(item)
     if id_ is None:
-        raise Unreadable(None, "connection: no readable id")
+        raise Unreadable("connection: no readable id")
     notes = _Notes()
     fields: dict[str, Any] = {}
     if "status" in item:

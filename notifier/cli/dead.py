@@ -62,8 +62,7 @@ def list_(
 ) -> None:
     """List dead letters, oldest first."""
     loaded = load_config(config)
-    names = [sink] if sink else list(loaded.sinks)
-    found = run_async(lambda: _read(loaded, names))
+    found = run_async(lambda: _read_all(loaded, sink))
     rows = [
         {
             "sink": name,
@@ -147,6 +146,15 @@ def _chosen(
         return [run_async(lambda id_=id_: _read_one(config, sink, id_)) for id_ in ids]  # type: ignore[misc]
     letters = run_async(lambda: _read(config, [sink]))[sink]
     return [letter for letter in letters if reason in {None, letter.reason}]
+
+
+async def _read_all(config: Config, sink: str | None) -> dict[str, list[DeadLetter]]:
+    """The dead letters of one sink or of all, also of sinks that are no longer configured."""
+    async with open_stores(config) as store:
+        names = [*config.sinks, *sorted(await store.lanes.known_sinks() - config.sinks.keys())]
+    if sink is not None and sink not in names:
+        raise ConfigError(f'there is no sink "{sink}"; there are: {", ".join(names)}')
+    return await _read(config, [sink] if sink else names)
 
 
 async def _read(config: Config, names: Sequence[str]) -> dict[str, list[DeadLetter]]:

@@ -86,8 +86,8 @@ def encode(state: ConnectionState, words: Words) -> bytes:
 
 def decode(value: bytes, words: Words) -> ConnectionState:
     """The inverse of :func:`encode`. Raises ``Undecodable`` for bytes it did not write."""
-    form = value[0] & ~_TOMBSTONE
     try:
+        form = value[0] & ~_TOMBSTONE
         if form == _PLAIN:
             return _from_plain.decode(value[1:])
         if form == _PACKED:

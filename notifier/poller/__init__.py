@@ -1,6 +1,6 @@
 """One poll after another: source -> diff -> rules -> one commit.
 
 ``loop`` holds the lease and keeps the beat, ``cycle`` is one poll, ``traversal`` turns pages into
-sightings, ``commits`` builds what is written, ``names`` looks up employers and carriers, ``reporting``
-decides what the notifier says of itself.
+sightings, ``baseline`` takes a first look, ``commits`` builds what is written, ``names`` looks up employers
+and carriers.
 """

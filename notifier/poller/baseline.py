@@ -20,11 +20,15 @@ from notifier.poller.look import Findings, Memory, Settings, Tools
 from notifier.poller.traversal import Complete, Partial, Seen, items_of, live_counts, readable
 from notifier.store.state import SCHEMA, Commit, Meta
 
+FIRST_RUN = "first_run"
+_MUST_BE_KEPT = {FIRST_RUN, "approved"}  # causes that the next poll could not find out again
+_FORGOTTEN_AT_ONCE = 1000  # connections that are no more
+
 
 def cause_for(meta: Meta, settings: Settings, size: int, *, known_before: int) -> str | None:
     """Why this poll has to be a baseline, or None where the state can be diffed against."""
     if not meta.version:
-        return "state_lost" if known_before else "first_run"
+        return "state_lost" if known_before else FIRST_RUN
     if meta.baseline or not meta.epoch:
         return meta.baseline or "state_lost"
     if meta.schema != SCHEMA:
@@ -49,6 +53,7 @@ class Baseline:
         self._chain = chain
         self._cause = cause
         self._expected = expected  # connections known before: then an empty list is no baseline
+        self._is_begun = False
         self._is_done = False
         self._view = View("")
         self._seen = Seen()
@@ -69,8 +74,12 @@ class Baseline:
                 Partial(f"the list is empty, but {self._expected} connections were known")
             )
         forgotten = [id_ async for id_, _ in self._tools.store.all_states() if id_ not in self._shown]
+        while len(forgotten) > _FORGOTTEN_AT_ONCE:
+            part, forgotten = forgotten[:_FORGOTTEN_AT_ONCE], forgotten[_FORGOTTEN_AT_ONCE:]
+            await self._chain.commit(Commit(forgotten=part), self._mark())
         counts = dict(self._counts)
         meta = {
+            "schema": SCHEMA,
             "baseline": "",
             "epoch": secrets.token_hex(8),
             "base_url": self._settings.base_url,
@@ -84,6 +93,8 @@ class Baseline:
     def remember(self, version: str) -> None:
         """All of it is committed, the last part at ``version``."""
         self._memory.view = View(version)
+        self._memory.absent.keep_only(())
+        self._memory.absent_children.keep_only(())
         if self._is_done:
             self._memory.known_before = self._counts[Kind.CONNECTION]
             self._memory.view.update(version, Learned(self._shown, is_whole=True))
@@ -108,12 +119,18 @@ class Baseline:
     async def _flush(self) -> None:
         ids = list(self._pending)[:CHUNK]
         states = {id_: self._pending.pop(id_) for id_ in ids}
-        await self._chain.commit(Commit(states=states), {"baseline": self._cause, "epoch": ""})
+        await self._chain.commit(Commit(states=states), self._mark())
+
+    def _mark(self) -> dict[str, str]:
+        """From here on the old state is no longer whole."""
+        self._is_begun = True
+        return {"baseline": self._cause, "epoch": ""}
 
     def _unfinished(self, outcome: Partial) -> Findings:
         """What was seen is kept; the next poll is a baseline again."""
-        last = Commit(states=self._pending, meta={"baseline": self._cause, "epoch": ""})
-        return Findings(outcome, self._seen, None, last=last)
+        is_begun = self._is_begun or self._pending or self._cause in _MUST_BE_KEPT
+        mark = self._mark() if is_begun else {}  # else the old state still stands
+        return Findings(outcome, self._seen, None, last=Commit(states=self._pending, meta=mark))
 
 
 def _in_need(state: ConnectionState) -> int:

@@ -16,7 +16,7 @@ from notifier.core.diff import Diff, diff, missing_children, remove
 from notifier.core.events import Origin
 from notifier.core.removals import Held, held_kinds
 from notifier.core.view import Learned
-from notifier.errors import SourceError
+from notifier.errors import SourceError, SourceUnavailable
 from notifier.models import ConnectionState, Kind, Transition
 from notifier.poller.commits import Chain, Change, chunks
 from notifier.poller.look import ConnectionChild, Findings, Memory, Settings, Tools
@@ -38,7 +38,14 @@ class Cycle:
     """One poll of a source that has its baseline."""
 
     def __init__(
-        self, tools: Tools, settings: Settings, memory: Memory, meta: Meta, chain: Chain, held: Held | None
+        self,
+        tools: Tools,
+        settings: Settings,
+        memory: Memory,
+        meta: Meta,
+        chain: Chain,
+        held: Held | None,
+        began_s: float,
     ) -> None:
         self._tools = tools
         self._settings = settings
@@ -47,7 +54,7 @@ class Cycle:
         self._chain = chain
         self._held = held
         self._began = tools.store.now()
-        self._began_s = tools.clock.monotonic()
+        self._began_s = began_s
         self._budget = settings.request_budget
         self._learned = Learned()
         self._expired: set[str] = set()
@@ -178,7 +185,8 @@ class Cycle:
         proven = sorted(self._memory.absent.missed(missing, self._began_s, self._last_whole_look()))
         if Kind.CONNECTION in held or not proven:
             return gone, found
-        asked = proven[: self._budget]
+        first = int(self._began_s) % len(proven)  # not always the same ones, should some never answer
+        asked = [*proven[first:], *proven[:first]][: self._budget]
         self._budget -= len(asked)
         states = await self._tools.store.states(asked)
         for id_, value in zip(asked, states, strict=True):
@@ -188,6 +196,8 @@ class Cycle:
             try:
                 raw = await self._tools.source.connection(id_)
                 seen = None if raw is None else without_fields(read(raw), self._settings.untracked)
+            except SourceUnavailable:
+                break  # what else there is to tell must not wait for it
             except (SourceError, Unreadable):
                 continue  # unknown, so not gone; asked again in the next poll
             if seen is None:
@@ -279,7 +289,7 @@ class Cycle:
         if len(memory.absent):
             memory.absent.seen(shown | memory.view.ids_of(seen.hits))
         memory.absent_children.keep_only(
-            key for key in memory.absent_children if key in waiting or key[0] not in shown
+            key for key in memory.absent_children if key in waiting or key[0] not in shown | gone
         )
         if self._live is not None:
             loose |= self._live - same.keys() - gone - memory.view.ids_of(seen.hits)

@@ -79,7 +79,7 @@ class Poller:
         clock = self._tools.clock
         while not stop.is_set():
             began = clock.monotonic()
-            result = await self._unless_stopped(self.poll_once(), stop)
+            result = await self._unless_stopped(self.poll_once(began), stop)
             if result is None:
                 break
             self._hooks.on_polled(msgspec.structs.replace(result, seconds=clock.monotonic() - began))
@@ -131,8 +131,12 @@ class Poller:
             except StoreError as error:
                 _log.warning("lease.not_renewed", error=str(error))
 
-    async def poll_once(self) -> PollResult:
-        """One poll if the lease is ours or free, else a look at how the other replica does."""
+    async def poll_once(self, began_s: float | None = None) -> PollResult:
+        """One poll if the lease is ours or free, else a look at how the other replica does.
+
+        ``began_s`` is the beat's moment on the monotonic clock: two beats are never closer than the interval.
+        """
+        began_s = self._tools.clock.monotonic() if began_s is None else began_s
         store = self._tools.store
         try:
             await store.sync_time()
@@ -140,7 +144,7 @@ class Poller:
             self._holds_lease = lease is not None
             if lease is None:
                 return await self._stand_by()
-            return await self._poll_holding(lease)
+            return await self._poll_holding(lease, began_s)
         except (LeaseLost, StateMoved) as error:
             self._forget()
             return PollResult("standby", str(error))
@@ -157,11 +161,11 @@ class Poller:
     def _forget(self, version: str = "") -> None:
         self._memory = Memory.empty(self._settings.interval, version, self._memory.known_before)
 
-    async def _poll_holding(self, lease: Lease) -> PollResult:
+    async def _poll_holding(self, lease: Lease, began_s: float) -> PollResult:
         """One poll, with the lease renewed beside it."""
         keeper = asyncio.create_task(self._keep_lease())
         try:
-            return await self._poll(lease)
+            return await self._poll(lease, began_s)
         finally:
             keeper.cancel()
             await asyncio.gather(keeper, return_exceptions=True)
@@ -173,7 +177,7 @@ class Poller:
 
     # --- one poll ---
 
-    async def _poll(self, lease: Lease) -> PollResult:
+    async def _poll(self, lease: Lease, began_s: float) -> PollResult:
         store = self._tools.store
         began = iso(store.now())
         meta, inbox, size = await asyncio.gather(store.meta(), store.inbox(), store.size())
@@ -185,10 +189,12 @@ class Poller:
         chain = Chain(store, lease, meta, words, self._hooks.on_owed)
         look: Look
         if cause:
-            known = 0 if is_new_account else max(self._memory.known_before, meta.counts.get("connection", 0))
+            known = (
+                0 if cause == "approved" else max(self._memory.known_before, meta.counts.get("connection", 0))
+            )
             look = Baseline(self._tools, self._settings, self._memory, chain, cause, known)
         else:
-            look = Cycle(self._tools, self._settings, self._memory, meta, chain, held)
+            look = Cycle(self._tools, self._settings, self._memory, meta, chain, held, began_s)
         try:
             findings = await look.run()
         except codec.Undecodable as error:
@@ -228,7 +234,7 @@ class Poller:
     def _sink_facts(self, health: SinkHealth) -> SinkFacts:
         is_paused = health.paused_until is not None
         is_failing = health.failures >= FAILING_AFTER or is_paused
-        idle = is_paused or health.off is not None or health.oldest_due is None
+        idle = is_paused or health.is_resting or health.off is not None or health.oldest_due is None
         return SinkFacts(
             failing=(health.message or health.reason or "unknown") if is_failing else None,
             paused=is_paused,
@@ -240,8 +246,10 @@ class Poller:
 
     def _source_fault(self, findings: Findings, now_s: float) -> str | None:
         outcome = findings.outcome
-        if isinstance(outcome, Complete) or (findings.held and findings.held.whole_snapshot):
+        if isinstance(outcome, Complete):
             return None
+        if outcome.error is None and findings.held and findings.held.whole_snapshot:
+            return None  # told as held
         silent_s = SILENT_INTERVALS * self._settings.interval.total_seconds()
         is_fault = isinstance(outcome.error, SourceRefused) or now_s - self._complete_s > silent_s
         return outcome.reason if is_fault else None
@@ -265,7 +273,7 @@ class Poller:
             event = report(
                 said.type,
                 origin,
-                nonce=facts.at,
+                nonce=f"{facts.at} {said.message}",
                 message=said.message,
                 cause=said.cause,
                 severity=said.severity,
@@ -313,7 +321,11 @@ def _approved(meta: Meta, inbox: list[InboxEntry]) -> tuple[Held | None, bool]:
     for entry in inbox:
         if held is None or entry.what != "approve":
             continue
-        asked = msgspec.convert(entry.value, Held)
+        try:
+            asked = msgspec.convert(entry.value, Held)
+        except msgspec.ValidationError as error:
+            _log.warning("inbox.unreadable", entry=entry.id, error=str(error))
+            continue
         if held.whole_snapshot and asked.whole_snapshot:
             return None, True
         if not held.whole_snapshot and not asked.whole_snapshot:

@@ -47,7 +47,7 @@ class Seen(msgspec.Struct):
     """Everything one traversal found out.
 
     ``same`` maps connections whose bytes are new but whose tracked content is as stored to their new
-    fingerprints; ``rewrites`` are such whose stored form has to be written anew all the same.
+    fingerprints. ``faults`` say why the traversal is not Complete although it came to its end.
     """
 
     hits: set[Fingerprint] = msgspec.field(default_factory=set)
@@ -83,12 +83,13 @@ async def traverse(
 ) -> tuple[Seen, Complete | Partial]:
     """Look at the whole list once, comparing what is not known with the stored state."""
     seen = Seen()
+    fault: Partial | None = None
     try:
         async for fresh in items_of(source, view, seen):
             observed = list(readable(fresh, seen, untracked))
             await _compare(observed, seen, store, words, untracked)
     except SourceError as error:
-        return seen, Partial(str(error), error)
+        fault = Partial(str(error), error)  # what was seen counts all the same
     seen.has_known = seen.has_known or bool(seen.hits)
     if seen.same or seen.changed:
         for id_ in view.ids_of(seen.hits) & (seen.same.keys() | seen.changed.keys()):
@@ -96,7 +97,9 @@ async def traverse(
             seen.same.pop(id_, None)
             seen.changed.pop(id_, None)
             seen.faults.append("a connection was shown twice with different content")
-    return seen, Partial(seen.faults[0]) if seen.faults else Complete()
+    if fault is None and seen.faults:
+        fault = Partial(seen.faults[0])
+    return seen, fault or Complete()
 
 
 def readable(
@@ -108,10 +111,7 @@ def readable(
             observed = read(raw)
         except Unreadable as error:
             note_drift(seen, [error.why])
-            if error.id is None:
-                seen.faults.append(f"an item has no readable id ({error.why})")
-            else:
-                seen.unreadable.add(error.id)
+            seen.faults.append(f"an item has no readable id ({error.why})")
             continue
         note_drift(seen, observed.drift)
         yield fingerprint, without_fields(observed, untracked)
@@ -151,7 +151,9 @@ async def _compare(
             seen.changed.pop(item.id, None)  # the later one is the newer one
         stored = codec.decode(value, words) if value is not None else None
         seen.has_known = seen.has_known or (stored is not None and stored.removed_at is None)
-        if _is_as_stored(stored, item, untracked):
+        if stored is None and not item.fields:
+            seen.unreadable.add(item.id)  # it is there; that is all that can be said of it
+        elif _is_as_stored(stored, item, untracked):
             seen.same[item.id] = fingerprint
         else:
             seen.changed[item.id] = Sighting(stored, item, fingerprint)

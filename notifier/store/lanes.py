@@ -71,6 +71,7 @@ class SinkHealth(msgspec.Struct, frozen=True):
     message: str | None = None
     off: str | None = None
     oldest_due: str | None = None
+    is_resting: bool = False  # it asked us to wait, or its rate does
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
@@ -241,6 +242,7 @@ class Lanes:
             reason=text.get("reason") or None,
             message=text.get("message") or None,
             off=text.get("off"),
+            is_resting=int(text.get("next_at", 0)) > self.now_us(),
             oldest_due=_iso_us(int(first[0][1])) if first else None,
         )
 

@@ -15,7 +15,6 @@ from typing import Any
 import msgspec
 
 from notifier.clock import Clock
-from notifier.core.codec import Words
 from notifier.core.removals import Held
 from notifier.errors import LeaseLost, StateMoved, StoreUnavailable, StoreUnfit
 from notifier.models import Owed
@@ -224,15 +223,7 @@ class StateStore:
         """What people wrote and no commit has applied yet, oldest first."""
         with translated("reading the inbox"):
             entries = await self._redis.xrange(self._keys.inbox)
-        return [
-            InboxEntry(id_.decode(), fields[b"what"].decode(), msgspec.json.decode(fields[b"value"]))
-            for id_, fields in entries
-        ]
-
-
-def words_of(meta: Meta) -> Words:
-    """The words that the stored states refer to."""
-    return Words(meta.words)
+        return [_read_inbox(id_.decode(), fields) for id_, fields in entries]
 
 
 def _read_meta(fields: Mapping[bytes, bytes]) -> Meta:
@@ -248,6 +239,13 @@ def _read_meta(fields: Mapping[bytes, bytes]) -> Meta:
             f"the hash meta of this deployment cannot be read ({error}); somebody else wrote to it. "
             "Restore it, or delete it to take a new baseline"
         ) from error
+
+
+def _read_inbox(id_: str, fields: Mapping[bytes, bytes]) -> InboxEntry:
+    try:
+        return InboxEntry(id_, fields[b"what"].decode(), msgspec.json.decode(fields[b"value"]))
+    except (KeyError, UnicodeDecodeError, msgspec.DecodeError):
+        return InboxEntry(id_, "unreadable", None)  # not ours; the next commit removes it
 
 
 def _entry_time(entry_id: bytes) -> str:

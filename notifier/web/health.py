@@ -76,6 +76,7 @@ class Health:
         if result.outcome not in {"complete", "partial"}:
             for gauge in (self._known, self._lanes, self._dead, self._failing):
                 gauge.clear()  # not ours to know: the replica that polls tells them
+            self._problems.set(0)
             return
         self._poll_s.observe(result.seconds)
         self._events.inc(result.events)

@@ -288,3 +288,39 @@ async def test_a_sink_that_asked_for_rest_gives_nothing_until_then(rig, owe, cla
     assert (claimed, wait) == ([], 30 * S)
     clock.advance(30)
     assert sorted(ids(await claim())) == ["a1", "b1"]
+
+
+async def test_a_probe_that_was_given_back_is_made_again_at_once(rig, owe, claim, clock):
+    await owe(("a", "a1"))
+    await settle(rig, (await claim())[0][0], hold(5 * S))
+    clock.advance(6)
+    (probe,), _ = await claim()
+    await rig.lanes.release(probe)
+    assert ids(await claim()) == ["a1"]
+
+
+async def test_poison_says_nothing_about_the_sink(rig, owe, claim, clock):
+    await owe(("a", "a1"), ("b", "b1"))
+    (a, b), _ = await claim()
+    await settle(rig, b, hold(60 * S))
+    await settle(rig, a, Outcome(Verdict.DEAD, "poison", "x"))
+    assert (await rig.lanes.health("backend")).paused_until is not None
+    assert ids(await claim()) == []
+
+
+async def test_the_longer_of_two_rests_counts(rig, owe, claim, clock):
+    await owe(("a", "a1"), ("b", "b1"))
+    (a, b), _ = await claim()
+    await settle(rig, a, Outcome(Verdict.RETRY, "http_429", "", 600 * S, rest=600 * S))
+    await settle(rig, b, Outcome(Verdict.RETRY, "http_429", "", 5 * S, rest=1 * S))
+    clock.advance(10)
+    assert ids(await claim()) == []
+
+
+async def test_what_is_no_delivery_of_ours_costs_the_others_nothing(rig, owe, claim):
+    await rig.redis.zadd(rig.keys.lanes("backend"), {"0": 2, "empty": 2})
+    await rig.redis.rpush(rig.keys.lane("backend", "0"), "rubbish")
+    await owe(("a", "a1"))
+    claimed, _ = await claim()
+    assert [(item.delivery.id, item.claims) for item in claimed] == [("a1", 1)]
+    assert await rig.redis.zscore(rig.keys.lanes("backend"), "empty") is None

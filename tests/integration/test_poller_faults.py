@@ -229,3 +229,103 @@ async def test_a_meta_that_somebody_else_wrote_to_is_reported_and_changes_nothin
     await rig.poll(times=2)
     assert await rig.transitions() == []
     assert (await rig.reports())[-1] == "notifier.state_lost"
+
+
+def failing_from(page: int):
+    return lambda _request, number: SERVER_ERROR if number >= page else None
+
+
+async def test_an_addition_in_a_partial_snapshot_of_known_items_is_told(rig, many):
+    await rig.poll(times=2)
+    many.listed.insert(0, connection("conn_new", group("gc_new")))
+    many.answer = failing_from(2)
+    await rig.poll()
+    assert [step[:2] for step in await rig.transitions()] == [
+        ("connection.added", "conn_new"),
+        ("group_connection.added", "gc_new"),
+    ]
+
+
+async def test_a_sighting_in_a_partial_snapshot_ends_an_absence(rig, many):
+    await rig.poll(times=2)
+    everything = list(many.listed)
+    many.by_id["conn_00"] = httpx.Response(404, json={"type": "not_found", "message": "gone"})
+    many.drop("conn_00")
+    await rig.poll()
+    many.listed = everything
+    many.answer = failing_from(2)
+    await rig.poll()
+    many.answer = lambda _request, _page: None
+    many.drop("conn_00")
+    await rig.poll()
+    assert await rig.transitions() == []
+    await rig.poll()
+    assert [step[0] for step in await rig.transitions()] == ["connection.removed"]
+
+
+@pytest.mark.parametrize("mistake", [{"api_version": "1999-01-01"}, {"base_url": "https://wrong"}])
+async def test_a_mistake_that_was_mended_before_anything_was_read_costs_no_baseline(rig, many, mistake):
+    right = {name: getattr(rig.settings, name) for name in mistake}
+    await rig.poll(times=2)
+    rig.restart(**mistake)
+    many.answer = lambda _request, _page: httpx.Response(
+        400, json={"type": "validation_error", "message": "no"}
+    )
+    await rig.poll(times=2)
+    many.set_status("conn_01", "gc_01_a", "needs_attention")
+    many.answer = lambda _request, _page: None
+    rig.restart(**right)
+    await rig.poll()
+    assert [step[1] for step in await rig.transitions()] == ["gc_01_a"]
+
+
+async def test_an_empty_new_account_that_was_approved_is_taken_though_the_first_look_fails(rig, many):
+    await rig.poll()
+    many.listed = [connection("conn_other", group("gc_other"))]
+    await rig.poll()
+    await rig.store.write_inbox("approve", {"since": "x", "ids": {}, "whole_snapshot": True})
+    many.answer = failing_from(0)
+    await rig.poll()
+    many.answer, many.listed = (lambda _request, _page: None), []
+    result = await rig.poll()
+    assert (result.outcome, (await rig.store.meta()).counts["connection"]) == ("complete", 0)
+
+
+async def test_rubbish_in_the_inbox_is_passed_over_and_removed(rig, many):
+    await rig.poll()
+    await rig.redis.xadd(rig.keys.inbox, {"what": "approve", "value": "{broken"})
+    await rig.redis.xadd(rig.keys.inbox, {"hello": "world"})
+    many.drop("conn_01")
+    assert (await rig.poll()).outcome == "complete"
+    assert await rig.redis.xlen(rig.keys.inbox) == 0
+
+
+async def test_a_confirmation_that_hangs_holds_up_no_other_news(rig, many):
+    await rig.poll(times=2)
+    for n in range(4):
+        many.by_id[f"conn_0{n}"] = SERVER_ERROR
+    many.drop("conn_00", "conn_01", "conn_02", "conn_03")
+    await rig.poll()
+    many.set_status("conn_05", "gc_05_a", "needs_attention")
+    before = len(many.requests)
+    await rig.poll()
+    asked = [path for path in many.requests[before:] if path.startswith("/connections/")]
+    assert len(set(asked)) == 1
+    assert [step[1] for step in await rig.transitions()] == ["gc_05_a"]
+
+
+async def test_two_sinks_that_fail_at_once_are_two_events(redis_client, clock, many):
+    config = config_with(
+        rules='  - {name: r, when: {type: "notifier.*"}, notify: [backend]}',
+        sinks="  backend: {type: console}\n  b2: {type: console}\n  b3: {type: console}",
+    )
+    rig = Rig(redis_client, clock, many, config)
+    await rig.poll()
+    for sink in ("b2", "b3"):
+        await redis_client.hset(rig.keys.sink(sink), mapping={"failures": 3, "message": "broken"})
+    await rig.poll()
+    await rig.deliver()
+    failing = [
+        body["data"]["id"] for body in rig.sinks["backend"].got if body["type"] == "notifier.sink_failing"
+    ]
+    assert len(set(failing)) == 2

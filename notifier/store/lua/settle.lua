@@ -58,6 +58,9 @@ if verdict == 'release' then
   local claims, rest = string.match(delivery, '^(%d+) ([^\n]*)\n')
   local count, since = string.match(rest, '^(%d+) (%d+)')
   keep_head(math.max(tonumber(claims) - 1, 0), count, since, now)
+  if redis.call('HGET', KEYS[2], 'paused_until') == token then  -- it was the probe of a paused sink
+    redis.call('HSET', KEYS[2], 'paused_until', string.format('%.0f', now))
+  end
   return 'settled'
 end
 
@@ -83,10 +86,12 @@ if verdict == 'retry' or verdict == 'hold' then
 end
 if verdict == 'hold' then
   redis.call('HSET', KEYS[2], 'paused_until', next_at)
-elseif verdict == 'retry' or verdict == 'dead' then
+elseif verdict == 'retry' or (verdict == 'dead' and reason ~= 'poison') then
   redis.call('HDEL', KEYS[2], 'paused_until')  -- it answered, if not as hoped: the sink is there
 end
-if tonumber(ARGV[16]) > 0 then redis.call('HSET', KEYS[2], 'next_at', ARGV[16]) end
+if tonumber(ARGV[16]) > tonumber(redis.call('HGET', KEYS[2], 'next_at') or 0) then
+  redis.call('HSET', KEYS[2], 'next_at', ARGV[16])
+end
 if ARGV[13] ~= '' then
   redis.call('XADD', KEYS[3], '*', 'attempt', ARGV[13])
   redis.call('XTRIM', KEYS[3], 'MINID', '~', ARGV[9])
