@@ -43,6 +43,11 @@ TRACKED: Mapping[Kind, tuple[str, ...]] = {
 }
 
 
+def tracked(kind: Kind, fields: Fields) -> dict[str, Any]:
+    """The fields of an entity that state and diff know, in a fixed order."""
+    return {name: fields[name] for name in TRACKED[kind] if name in fields}
+
+
 class Observed(msgspec.Struct, frozen=True):
     """A group connection or milestone as one response showed it.
 

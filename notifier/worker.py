@@ -157,7 +157,7 @@ async def _until_fit(
 async def _work(config: Config, store: Stores, clock: Clock, stop: asyncio.Event, health: Health) -> None:
     rng = random.Random()
     source = source_client(config, clock, rng)
-    async with build_sinks(config, clock) as sinks, _heartbeat(config) as heartbeat:
+    async with build_sinks(config) as sinks, _heartbeat(config) as heartbeat:
         dispatcher = Dispatcher(routes(config, sinks), store.lanes, clock, rng, health.attempted)
         tools = Tools(
             source,

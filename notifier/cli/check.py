@@ -66,7 +66,7 @@ async def _online(config: Config) -> bool:
         await _tried("clasp", lambda: _clasp(config)),
         await _tried("store", lambda: _store(config)),
     ]
-    async with build_sinks(config, SystemClock()) as sinks:
+    async with build_sinks(config) as sinks:
         results += [await _tried(f"sink {name}", sink.probe) for name, sink in sinks.items()]
     return all(results)
 

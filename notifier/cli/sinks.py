@@ -149,5 +149,5 @@ async def _send(config: Config, sink: str) -> Receipt:
         severity="info",
     )
     delivery = Delivery(event.id, event.type, "send-test", body(event, rule="send-test", severity="info"))
-    async with build_sinks(config, SystemClock()) as built:
+    async with build_sinks(config) as built:
         return await built[sink].send(delivery, Attempt(1, now))

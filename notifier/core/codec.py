@@ -22,7 +22,7 @@ import msgspec
 
 from notifier.core import timestamps
 from notifier.core.timestamps import Style
-from notifier.models import TRACKED, ConnectionState, EntityState, Kind
+from notifier.models import ConnectionState, EntityState, Kind, tracked
 
 _PACKED, _PLAIN, _TOMBSTONE = 1, 2, 128
 _MAX_WORDS = 4096  # beyond this the source has no common words, and plain serves as well
@@ -97,20 +97,16 @@ def decode(value: bytes, words: Words) -> ConnectionState:
     raise Undecodable(f"a stored state has the unknown form {form}")
 
 
-def _only(kind: Kind, fields: dict[str, Any]) -> dict[str, Any]:
-    return {name: fields[name] for name in TRACKED[kind] if name in fields}
-
-
 def _tracked_only(state: ConnectionState) -> ConnectionState:
     def children(kind: Kind, entities: dict[str, EntityState]) -> dict[str, EntityState]:
         return {
-            id_: msgspec.structs.replace(entity, fields=_only(kind, entity.fields))
+            id_: msgspec.structs.replace(entity, fields=tracked(kind, entity.fields))
             for id_, entity in entities.items()
         }
 
     return msgspec.structs.replace(
         state,
-        fields=_only(Kind.CONNECTION, state.fields),
+        fields=tracked(Kind.CONNECTION, state.fields),
         group_connections=children(Kind.GROUP_CONNECTION, state.group_connections),
         milestones=children(Kind.MILESTONE, state.milestones),
     )
@@ -143,7 +139,7 @@ def _pack(state: ConnectionState, words: Words) -> bytes:
     for entity in groups.values():
         out += _pack_group(entity.fields, style, words)
     for entity in milestones.values():
-        _put_int(out, words.index(_only(Kind.MILESTONE, entity.fields)))
+        _put_int(out, words.index(tracked(Kind.MILESTONE, entity.fields)))
     return bytes(out + _counters(state))
 
 

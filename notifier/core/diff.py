@@ -26,6 +26,7 @@ from notifier.models import (
     Observed,
     ObservedConnection,
     Transition,
+    tracked,
 )
 
 ChildKey = tuple[Kind, str]
@@ -43,10 +44,10 @@ def first_state(seen: ObservedConnection) -> ConnectionState:
     """The state of a connection at a baseline: what is there, as it is, without a transition."""
 
     def children(kind: Kind, items: tuple[Observed, ...] | None) -> dict[str, EntityState]:
-        return {item.id: EntityState(_known(kind, item.fields)) for item in items or ()}
+        return {item.id: EntityState(tracked(kind, item.fields)) for item in items or ()}
 
     return ConnectionState(
-        fields=_known(Kind.CONNECTION, seen.fields),
+        fields=tracked(Kind.CONNECTION, seen.fields),
         group_connections=children(Kind.GROUP_CONNECTION, seen.group_connections),
         milestones=children(Kind.MILESTONE, seen.milestones),
     )
@@ -174,7 +175,7 @@ class _Steps:
     ) -> tuple[dict[str, Any], int]:
         """Tracked fields and revision of an entity after it was seen; ``verb`` where it was not there."""
         whole = {**old, **seen}
-        known = _known(kind, whole)
+        known = tracked(kind, whole)
         if verb is not None:
             return known, self.take(kind, id_, verb, None, whole.get("status"), {}, whole, revision)
         changed = dict(_changes(kind, old, seen))
@@ -219,10 +220,6 @@ class _Steps:
         status = before.fields.get("status")
         revision = self.take(kind, id_, "removed", status, None, {}, before.fields, before.revision)
         return EntityState(before.fields, revision, now)
-
-
-def _known(kind: Kind, fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: fields[name] for name in TRACKED[kind] if name in fields}
 
 
 def _changes(kind: Kind, old: Mapping[str, Any], seen: Mapping[str, Any]) -> Iterable[tuple[str, list[Any]]]:

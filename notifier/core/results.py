@@ -9,6 +9,8 @@ import msgspec
 from notifier.core.reports import SinkFacts
 from notifier.core.retry import Outcome
 
+SILENT_INTERVALS = 3  # without a Complete snapshot for so long, nobody is watching
+
 
 class PollResult(msgspec.Struct, frozen=True):
     """One poll.

@@ -23,7 +23,7 @@ from notifier.core.codec import Words
 from notifier.core.events import Origin, report
 from notifier.core.removals import Held
 from notifier.core.reports import Facts, SinkFacts, decide
-from notifier.core.results import PollResult
+from notifier.core.results import SILENT_INTERVALS, PollResult
 from notifier.errors import LeaseLost, SourceRefused, StateMoved, StoreError
 from notifier.poller.baseline import Baseline, cause_for
 from notifier.poller.commits import Chain, event_entry, route
@@ -34,7 +34,6 @@ from notifier.store.lanes import FAILING_AFTER, Lanes, SinkHealth
 from notifier.store.state import InboxEntry, Lease, Meta
 
 OVERDUE_S = 120.0  # a lane that is due for so long and was not claimed: nobody delivers, or too slowly
-SILENT_INTERVALS = 3  # without a Complete snapshot for so long, the source counts as failing
 _RENEWALS_PER_LEASE = 3
 _STOP_GRACE_S = 2.0  # for a poll under way at a stop
 _RESET_CAUSES = {"schema", "unreadable"}  # the stored words cannot be trusted

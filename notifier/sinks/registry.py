@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from notifier.clock import Clock
 from notifier.config import Config, SinkConfig
 from notifier.config.sinks import ConsoleConfig, SlackConfig, WebhookConfig
 from notifier.sinks.console import ConsoleSink
@@ -20,11 +19,8 @@ from notifier.sinks.webhook import WebhookSink
 
 
 @asynccontextmanager
-async def build_sinks(config: Config, clock: Clock) -> AsyncIterator[dict[str, Sink]]:  # noqa: ARG001
-    """Every sink of a configuration by its name, while the context lasts. Connects to nothing yet.
-
-    ``clock`` is for sinks that need the time between attempts; today's are given it with each attempt.
-    """
+async def build_sinks(config: Config) -> AsyncIterator[dict[str, Sink]]:
+    """Every sink of a configuration by its name, while the context lasts. Connects to nothing yet."""
     sessions = Sessions()
     sinks = {name: build(name, sink, sessions=sessions) for name, sink in config.sinks.items()}
     try:

@@ -13,9 +13,7 @@ import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from notifier.clock import Clock
-from notifier.core.results import AttemptResult, PollResult
-
-SILENT_INTERVALS = 3
+from notifier.core.results import SILENT_INTERVALS, AttemptResult, PollResult
 
 
 class Readiness(msgspec.Struct, frozen=True):

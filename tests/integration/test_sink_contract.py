@@ -19,7 +19,6 @@ from notifier.sinks.contract import Attempt, Receipt
 from notifier.sinks.registry import build_sinks
 from tests.doubles.receiver import Raw, running_receiver
 from tests.doubles.slack import TOKEN, running_slack
-from tests.support.clock import FakeClock
 from tests.unit.test_sink_slack_message import group_event
 
 ATTEMPT = Attempt(1, datetime(2026, 11, 23, 22, 0, tzinfo=UTC))
@@ -70,7 +69,7 @@ async def remote(request):
 
 def built(config: dict, **more):
     sink = TypeAdapter(SinkConfig).validate_python({**config, **more})
-    return build_sinks(SimpleNamespace(sinks={"mine": sink}), FakeClock())
+    return build_sinks(SimpleNamespace(sinks={"mine": sink}))
 
 
 async def test_a_sink_knows_its_name_and_deadline(world):
