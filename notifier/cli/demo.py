@@ -22,6 +22,7 @@ from notifier.worker import stores
 
 _ALERT_WITHIN_S = 15.0
 _LOOK_EVERY_S = 0.2
+_INTERRUPTED = 130  # as a shell counts a Ctrl-C
 _CONFIG = """\
 name: demo
 source:
@@ -63,18 +64,24 @@ def demo(
     log.configure(log.LogLevel.ERROR)
     with tempfile.TemporaryDirectory(prefix="notifier-demo-") as directory:
         was_told = run_async(lambda: _demo(Path(directory), seed, forever=forever))
+    if was_told is None:
+        say("interrupted; nothing is left behind")
+        raise typer.Exit(_INTERRUPTED)
     if not was_told:
         raise Failed(f"no alert within {_ALERT_WITHIN_S:.0f} s: please report this with the output above")
     say("")
     say("That was a real alert, through the real path: poll, diff, one atomic commit, delivery.")
     say("To watch your own account:")
-    say("  1. export CLASP_API_KEY=...            (a sandbox key of Clasp's will do)")
-    say("  2. edit config/notifier.yaml           (your Slack channel, your webhook: docs/configuration.md)")
+    say("  1. . .venv/bin/activate                (where `make` put the notifier command)")
+    say("  2. export CLASP_API_KEY=...            (a sandbox key of Clasp's will do)")
+    say("     export NOTIFIER_CONFIG=config/examples/minimal-console.yaml")
     say("  3. notifier check --online             (tries the key, the store and every sink)")
     say("  4. notifier run")
+    say("Then add Slack and your webhook: see config/notifier.yaml and docs/configuration.md.")
 
 
-async def _demo(directory: Path, seed: int, *, forever: bool) -> bool:
+async def _demo(directory: Path, seed: int, *, forever: bool) -> bool | None:
+    """Whether the alert was told; None where the demo was interrupted before."""
     clock = SystemClock()
     world = build_world(seed=seed, clock=clock, connections=8)
     async with SandboxServer(
@@ -89,11 +96,13 @@ async def _demo(directory: Path, seed: int, *, forever: bool) -> bool:
         stop = asyncio.Event()
         running = asyncio.create_task(worker.run(config, os.environ, clock, stop=stop))
         watching = asyncio.create_task(_watch(config, clock, stop))
+        limit = None if forever else _ALERT_WITHIN_S
+        await asyncio.wait({running, watching}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
         if forever:
             await running
-            return True
-        await asyncio.wait({running, watching}, timeout=_ALERT_WITHIN_S, return_when=asyncio.FIRST_COMPLETED)
-        was_told = watching.done() and not watching.cancelled() and watching.exception() is None
+        was_told: bool | None = watching.done() and watching.exception() is None and watching.result()
+        if not was_told and stop.is_set():  # nobody here has set it: a signal did
+            was_told = None
         watching.cancel()
         with suppress(asyncio.CancelledError):
             await watching
@@ -102,8 +111,8 @@ async def _demo(directory: Path, seed: int, *, forever: bool) -> bool:
         return was_told
 
 
-async def _watch(config: Config, clock: SystemClock, stop: asyncio.Event) -> None:
-    """Until the ledger says that a group connection's need was delivered."""
+async def _watch(config: Config, clock: SystemClock, stop: asyncio.Event) -> bool:
+    """Whether the ledger came to say, before the stop, that a group connection's need was delivered."""
     async with stores(config, os.environ, clock) as store:
         while not stop.is_set():
             needs = {
@@ -114,5 +123,6 @@ async def _watch(config: Config, clock: SystemClock, stop: asyncio.Event) -> Non
             }
             told = {attempt["id"] for attempt in await store.lanes.attempts(newest=100)}
             if needs & told:
-                return
+                return True
             await clock.sleep(_LOOK_EVERY_S)
+        return False
