@@ -82,13 +82,7 @@ class SlackSink:
             "chat.postMessage",
             {
                 "channel": channel,
-                "text": message.text,
-                "blocks": message.blocks,
-                "mrkdwn": False,
-                "parse": "none",
-                "link_names": False,
-                "unfurl_links": False,
-                "unfurl_media": False,
+                **_inert(message),
                 "metadata": {"event_type": "clasp_notifier", "event_payload": {"id": delivery.id}},
             },
             channel=channel,
@@ -190,17 +184,7 @@ class SlackSink:
             )
             client.proxy = None
             try:
-                answer = await client.send_dict(
-                    {
-                        "text": message.text,
-                        "blocks": message.blocks,
-                        "mrkdwn": False,
-                        "parse": "none",
-                        "link_names": False,
-                        "unfurl_links": False,
-                        "unfurl_media": False,
-                    }
-                )
+                answer = await client.send_dict(_inert(message))
             except RedirectRefused as redirect:
                 raise self._redirected(redirect) from None
             except (aiohttp.ClientError, OSError):
@@ -238,6 +222,19 @@ def _rendered(delivery: Delivery) -> Message:
     except (ValueError, RecursionError):
         raise PermanentFailure("unreadable_body", "the stored event is not JSON") from None
     return render(body)
+
+
+def _inert(message: Message) -> dict[str, Any]:
+    """A message as both of Slack's ways take it: nothing in it is looked through for markup or links."""
+    return {
+        "text": message.text,
+        "blocks": message.blocks,
+        "mrkdwn": False,
+        "parse": "none",
+        "link_names": False,
+        "unfurl_links": False,
+        "unfurl_media": False,
+    }
 
 
 def _webhook_error(said: str) -> str | None:
