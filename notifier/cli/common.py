@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -19,6 +19,7 @@ from rich.text import Text
 from notifier.clock import SystemClock
 from notifier.config import Config, load
 from notifier.errors import ConfigError, NotifierError, StoreUnavailable
+from notifier.store.lanes import SinkHealth
 from notifier.worker import Stores, stores
 
 T = TypeVar("T")
@@ -31,6 +32,7 @@ ConfigOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+SinkArgument = Annotated[str, typer.Argument(help="The sink's name.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 out = Console(highlight=False, soft_wrap=True)
@@ -46,13 +48,9 @@ def load_config(path: Path) -> Config:
     return load(path, os.environ)
 
 
-def run_async(main: Callable[[], Awaitable[T]]) -> T:
+def run_async(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run a command's work on an event loop."""
-
-    async def go() -> T:
-        return await main()
-
-    return asyncio.run(go())
+    return asyncio.run(main())
 
 
 @asynccontextmanager
@@ -64,6 +62,16 @@ async def open_stores(config: Config) -> AsyncIterator[Stores]:
         except StoreUnavailable as error:
             raise Failed(f"the store cannot be reached: {error}") from error
         yield store
+
+
+async def sink_names(config: Config, store: Stores) -> list[str]:
+    """Every sink of the configuration, then those that something is still kept for."""
+    return [*config.sinks, *sorted(await store.lanes.known_sinks() - config.sinks.keys())]
+
+
+async def sink_healths(config: Config, store: Stores) -> dict[str, SinkHealth]:
+    """How each of :func:`sink_names` stands."""
+    return {name: await store.lanes.health(name) for name in await sink_names(config, store)}
 
 
 def need_sink(config: Config, name: str) -> None:

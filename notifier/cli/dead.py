@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -14,6 +14,7 @@ from notifier.cli.common import (
     ConfigOption,
     Failed,
     JsonOption,
+    SinkArgument,
     YesOption,
     confirm,
     load_config,
@@ -23,14 +24,15 @@ from notifier.cli.common import (
     run_async,
     say,
     show,
+    sink_names,
 )
 from notifier.config import Config
 from notifier.errors import ConfigError
 from notifier.store.lanes import DeadLetter
+from notifier.worker import Stores
 
 _BATCH = 200
 
-SinkArgument = Annotated[str, typer.Argument(help="The sink's name.")]
 IdsArgument = Annotated[
     list[str] | None, typer.Argument(help="Ids of dead letters, as `dead list` shows them.")
 ]
@@ -62,7 +64,7 @@ def list_(
 ) -> None:
     """List dead letters, oldest first."""
     loaded = load_config(config)
-    found = run_async(lambda: _read_all(loaded, sink))
+    found = run_async(lambda: _read_sinks(loaded, sink))
     rows = [
         {
             "sink": name,
@@ -90,7 +92,7 @@ def show_one(
 ) -> None:
     """Show one dead letter whole: why it failed and what it says."""
     loaded = load_config(config)
-    letter = run_async(lambda: _read_one(loaded, sink, id_))
+    (letter,) = run_async(lambda: _read_chosen(loaded, sink, [id_], None))
     whole: dict[str, Any] = msgspec.to_builtins(letter)
     whole["delivery"]["body"] = json.loads(letter.delivery.body)
     if as_json:
@@ -112,9 +114,9 @@ def replay(
     """Send dead letters again: they go to the end of their lanes, in order, under their old ids."""
     loaded = load_config(config)
     need_sink(loaded, sink)
-    letters = _chosen(loaded, sink, ids, all_=all_, reason=reason)
-    moved = run_async(lambda: _replay(loaded, sink, letters))
-    say(f"{moved} of {len(letters)} dead letters of {sink} are on their way again")
+    _need_choice(ids, all_=all_, reason=reason)
+    moved, chosen = run_async(lambda: _replay(loaded, sink, ids, reason))
+    say(f"{moved} of {chosen} dead letters of {sink} are on their way again")
 
 
 def drop(
@@ -128,7 +130,8 @@ def drop(
 ) -> None:
     """Forget dead letters for good."""
     loaded = load_config(config)
-    letters = _chosen(loaded, sink, ids, all_=all_, reason=reason)
+    _need_choice(ids, all_=all_, reason=reason)
+    letters = run_async(lambda: _read_chosen(loaded, sink, ids, reason))
     if not letters:
         say("no dead letters match")
         return
@@ -137,58 +140,70 @@ def drop(
     say(f"{dropped} dead letters of {sink} forgotten")
 
 
-def _chosen(
-    config: Config, sink: str, ids: Sequence[str] | None, *, all_: bool, reason: str | None
-) -> list[DeadLetter]:
+def _need_choice(ids: Sequence[str] | None, *, all_: bool, reason: str | None) -> None:
     if bool(ids) + all_ + (reason is not None) != 1:
         raise ConfigError("say which: ids of dead letters, or --reason, or --all")
-    if ids:
-        return [run_async(lambda id_=id_: _read_one(config, sink, id_)) for id_ in ids]  # type: ignore[misc]
-    letters = run_async(lambda: _read(config, [sink]))[sink]
-    return [letter for letter in letters if reason in {None, letter.reason}]
 
 
-async def _read_all(config: Config, sink: str | None) -> dict[str, list[DeadLetter]]:
+async def _read_sinks(config: Config, sink: str | None) -> dict[str, list[DeadLetter]]:
     """The dead letters of one sink or of all, also of sinks that are no longer configured."""
     async with open_stores(config) as store:
-        names = [*config.sinks, *sorted(await store.lanes.known_sinks() - config.sinks.keys())]
-    if sink is not None and sink not in names:
-        raise ConfigError(f'there is no sink "{sink}"; there are: {", ".join(names)}')
-    return await _read(config, [sink] if sink else names)
+        names = await sink_names(config, store)
+        if sink is not None and sink not in names:
+            raise ConfigError(f'there is no sink "{sink}"; there are: {", ".join(names)}')
+        return {name: await _all_of(store, name) for name in ([sink] if sink else names)}
 
 
-async def _read(config: Config, names: Sequence[str]) -> dict[str, list[DeadLetter]]:
+async def _read_chosen(
+    config: Config, sink: str, ids: Sequence[str] | None, reason: str | None
+) -> list[DeadLetter]:
     async with open_stores(config) as store:
-        found: dict[str, list[DeadLetter]] = {name: [] for name in names}
-        for name, letters in found.items():
-            while batch := await store.lanes.dead_letters(name, after=letters[-1].id if letters else "-"):
-                letters.extend(batch)
-        return found
+        return await _chosen(store, sink, ids, reason)
 
 
-async def _read_one(config: Config, sink: str, id_: str) -> DeadLetter:
+async def _replay(
+    config: Config, sink: str, ids: Sequence[str] | None, reason: str | None
+) -> tuple[int, int]:
+    """How many letters were moved, and how many were chosen."""
     async with open_stores(config) as store:
-        letter = await store.lanes.dead_letter(sink, id_)
-    if letter is None:
-        raise Failed(f"{sink} has no dead letter {id_}; see `notifier dead list {sink}`")
-    return letter
-
-
-async def _replay(config: Config, sink: str, letters: Sequence[DeadLetter]) -> int:
-    async with open_stores(config) as store:
-        return sum(
-            [
-                await store.lanes.replay(sink, letters[at : at + _BATCH])
-                for at in range(0, len(letters), _BATCH)
-            ]
-        )
+        letters = await _chosen(store, sink, ids, reason)
+        moved = [await store.lanes.replay(sink, batch) for batch in _batches(letters)]
+    return sum(moved), len(letters)
 
 
 async def _drop(config: Config, sink: str, letters: Sequence[DeadLetter]) -> int:
     async with open_stores(config) as store:
         return sum(
             [
-                await store.lanes.drop_dead(sink, [letter.id for letter in letters[at : at + _BATCH]])
-                for at in range(0, len(letters), _BATCH)
+                await store.lanes.drop_dead(sink, [letter.id for letter in batch])
+                for batch in _batches(letters)
             ]
         )
+
+
+async def _chosen(
+    store: Stores, sink: str, ids: Sequence[str] | None, reason: str | None
+) -> list[DeadLetter]:
+    """The letters with these ids, else those of this reason, else all."""
+    if ids:
+        return [await _one_of(store, sink, id_) for id_ in ids]
+    return [letter for letter in await _all_of(store, sink) if reason in {None, letter.reason}]
+
+
+async def _one_of(store: Stores, sink: str, id_: str) -> DeadLetter:
+    letter = await store.lanes.dead_letter(sink, id_)
+    if letter is None:
+        raise Failed(f"{sink} has no dead letter {id_}; see `notifier dead list {sink}`")
+    return letter
+
+
+async def _all_of(store: Stores, sink: str) -> list[DeadLetter]:
+    letters: list[DeadLetter] = []
+    while batch := await store.lanes.dead_letters(sink, after=letters[-1].id if letters else "-"):
+        letters += batch
+    return letters
+
+
+def _batches(letters: Sequence[DeadLetter]) -> Iterator[Sequence[DeadLetter]]:
+    for at in range(0, len(letters), _BATCH):
+        yield letters[at : at + _BATCH]

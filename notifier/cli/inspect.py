@@ -20,6 +20,7 @@ from notifier.cli.common import (
     run_async,
     say,
     show,
+    sink_healths,
 )
 from notifier.config import Config
 from notifier.core.removals import Held
@@ -72,8 +73,7 @@ def status(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False
 
 async def _read_status(config: Config) -> tuple[Meta, dict[str, SinkHealth]]:
     async with open_stores(config) as store:
-        names = [*config.sinks, *sorted(await store.lanes.known_sinks() - config.sinks.keys())]
-        return await store.state.meta(), {name: await store.lanes.health(name) for name in names}
+        return await store.state.meta(), await sink_healths(config, store)
 
 
 def _account(meta: Meta) -> str:

@@ -13,6 +13,7 @@ from notifier.cli.common import (
     ConfigOption,
     Failed,
     JsonOption,
+    SinkArgument,
     YesOption,
     confirm,
     load_config,
@@ -21,6 +22,7 @@ from notifier.cli.common import (
     run_async,
     say,
     show,
+    sink_healths,
 )
 from notifier.clock import SystemClock, iso
 from notifier.config import Config
@@ -29,8 +31,6 @@ from notifier.errors import ConfigError, DeliveryError
 from notifier.models import Delivery
 from notifier.sinks.contract import Attempt, Receipt
 from notifier.sinks.registry import build_sinks
-
-SinkArgument = Annotated[str, typer.Argument(help="The sink's name.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -50,8 +50,7 @@ def list_(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False)
 
     async def read() -> list[dict[str, object]]:
         async with open_stores(loaded) as store:
-            names = [*loaded.sinks, *sorted(await store.lanes.known_sinks() - loaded.sinks.keys())]
-            healths = {name: await store.lanes.health(name) for name in names}
+            healths = await sink_healths(loaded, store)
         return [
             {
                 "sink": name,
