@@ -48,6 +48,11 @@ def tracked(kind: Kind, fields: Fields) -> dict[str, Any]:
     return {name: fields[name] for name in TRACKED[kind] if name in fields}
 
 
+def is_report(type_: str) -> bool:
+    """Whether an event of this type is something that the notifier says of itself."""
+    return type_.startswith("notifier.")
+
+
 class Observed(msgspec.Struct, frozen=True):
     """A group connection or milestone as one response showed it.
 

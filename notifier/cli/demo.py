@@ -117,7 +117,7 @@ async def _watch(config: Config, clock: SystemClock, stop: asyncio.Event) -> boo
         while not stop.is_set():
             needs = {
                 event["data"]["id"]
-                for _, event in await store.state.history(newest=100)
+                for event in await store.state.history(newest=100)
                 if event["type"].startswith("group_connection.")
                 and event["data"].get("to") == "needs_attention"
             }

@@ -128,9 +128,9 @@ async def _attempts(config: Config, limit: int) -> list[dict[str, Any]]:
 async def _events(config: Config, limit: int, entity: str | None) -> list[dict[str, Any]]:
     async with open_stores(config) as store:
         if entity is None:
-            return [event for _, event in await store.state.history(newest=limit)]
+            return await store.state.history(newest=limit)
         everything = await store.state.history(newest=100_000)
-        return [event for _, event in everything if _is_about(event, entity)][:limit]
+        return [event for event in everything if _is_about(event, entity)][:limit]
 
 
 def _is_about(event: dict[str, Any], entity: str) -> bool:

@@ -16,10 +16,9 @@ import msgspec
 
 from notifier.config import Config, RuleConfig, Target, When
 from notifier.core.events import Event, body
-from notifier.models import Delivery, Owed
+from notifier.models import Delivery, Owed, is_report
 
 SELF_REPORTS = "self_reports"
-_REPORT_PREFIX = "notifier."
 
 
 class Routed(msgspec.Struct, frozen=True):
@@ -51,7 +50,7 @@ class Router:
             for target in targets:
                 if target.sink not in taken and self._has_news(event, target.sink):
                     taken[target.sink] = self._owed(event, target, rule.name, rule.severity, rule)
-        if event.type.startswith(_REPORT_PREFIX):
+        if is_report(event.type):
             for target in self._self_reports:
                 if target.sink not in taken:
                     taken[target.sink] = self._owed(event, target, SELF_REPORTS, "info", None)
@@ -112,7 +111,7 @@ def _verdict(when: When, event: Event) -> bool | None:
 def _matches_type(when: When, type_: str) -> bool:
     if when.type:
         return any(fnmatchcase(type_, glob) for glob in when.type)
-    return not type_.startswith(_REPORT_PREFIX)  # what the notifier says of itself is asked for by type
+    return not is_report(type_)  # what the notifier says of itself is asked for by type
 
 
 def _matches_entity(when: When, data: Mapping[str, Any]) -> bool:

@@ -8,15 +8,15 @@ the script that checks the claim: whoever lost it changes nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import msgspec
 
-from notifier.clock import iso
 from notifier.core.retry import Outcome, Verdict
-from notifier.models import Delivery
+from notifier.models import Delivery, is_report
 from notifier.store.client import translated
+from notifier.store.formats import fresh_delivery, iso_of, microseconds, oldest_id
 from notifier.store.keys import Keys
 from notifier.store.scripts import Client, load
 
@@ -121,7 +121,7 @@ class Lanes:
         with translated("claiming"):
             wait, failures, suspects, *claimed = await self._claim(
                 keys=[self._keys.lanes(sink), self._keys.sink(sink)],
-                args=[self.now_us(), _us(hold + CLAIM_MARGIN), most, gap, suspected, int(alone)],
+                args=[self.now_us(), microseconds(hold + CLAIM_MARGIN), most, gap, suspected, int(alone)],
             )
         claims = tuple(_read_claim(sink, failures, *entry) for entry in claimed)
         return Batch(claims, None if wait < 0 else timedelta(microseconds=wait), suspects)
@@ -133,7 +133,7 @@ class Lanes:
         attempts = claim.attempts + counts
         first_us = claim.first_us or now
         record = {
-            "at": _iso_us(now),
+            "at": iso_of(now),
             "sink": claim.sink,
             "key": claim.key,
             "id": claim.delivery.id,
@@ -145,7 +145,6 @@ class Lanes:
             "ms": took_ms,
         }
         letter = b""
-        is_report = claim.delivery.type.startswith("notifier.")
         if outcome.verdict is Verdict.DEAD:
             letter = _json.encode(
                 DeadLetter(
@@ -153,18 +152,18 @@ class Lanes:
                     outcome.reason,
                     outcome.message,
                     attempts,
-                    _iso_us(first_us),
-                    _iso_us(now),
+                    iso_of(first_us),
+                    iso_of(now),
                     claim.delivery,
                 )
             )
         return await self._end(
             claim,
             outcome.verdict,
-            next_us=now + _us(outcome.delay),
+            next_us=now + microseconds(outcome.delay),
             counters=(attempts, first_us),
             said=(outcome.reason, outcome.message),
-            records=(_json.encode(record), letter, b"" if is_report else b"1"),
+            records=(_json.encode(record), letter, b"" if is_report(claim.delivery.type) else b"1"),
             rest=outcome.rest,
         )
 
@@ -192,7 +191,6 @@ class Lanes:
         rest: timedelta,
     ) -> bool:
         now = self.now_us()
-        oldest = f"{max(0, (now - _us(self._ledger)) // 1000)}-0"
         sink = claim.sink
         with translated("settling"):
             answer = await self._settle(
@@ -210,11 +208,11 @@ class Lanes:
                     next_us & ~1,
                     *counters,
                     FAILING_AFTER,
-                    oldest,
+                    oldest_id(now, self._ledger),
                     claim.failures,
                     *said,
                     *records,
-                    now + _us(rest) if rest else 0,
+                    now + microseconds(rest) if rest else 0,
                 ],
             )
         return bool(answer == b"settled")
@@ -243,7 +241,7 @@ class Lanes:
             message=text.get("message") or None,
             off=text.get("off"),
             is_resting=int(text.get("next_at", 0)) > self.now_us(),
-            oldest_due=_iso_us(int(first[0][1])) if first else None,
+            oldest_due=iso_of(int(first[0][1])) if first else None,
         )
 
     async def switch_off(self, sink: str, why: str) -> None:
@@ -297,7 +295,7 @@ class Lanes:
         """Put dead letters back into their lanes, in the order given; how many were still there."""
         args: list[Any] = [self.now_us()]
         for letter in letters:
-            args += (letter.id, letter.key, b"0 0 0\n" + _json.encode(letter.delivery))
+            args += (letter.id, letter.key, fresh_delivery(letter.delivery))
         with translated("replaying"):
             return int(await self._replay(keys=[self._keys.dead(sink), self._keys.lanes(sink)], args=args))
 
@@ -326,16 +324,8 @@ def _read_letter(id_: bytes, fields: dict[bytes, bytes]) -> DeadLetter:
     return msgspec.structs.replace(letter, id=id_.decode())
 
 
-def _us(span: timedelta) -> int:
-    return int(span.total_seconds() * 1_000_000)
-
-
-def _iso_us(us: int) -> str:
-    return iso(datetime.fromtimestamp(us / 1_000_000, UTC))
-
-
 def _iso_or_none(text: str | None) -> str | None:
-    return _iso_us(int(text)) if text else None
+    return iso_of(int(text)) if text else None
 
 
 def _literal(pattern: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from notifier.store.client import translated
+from notifier.store.formats import microseconds
 from notifier.store.keys import Keys
 from notifier.store.scripts import Client
 
@@ -40,7 +41,7 @@ class NameCache:
     async def put(self, entries: Mapping[str, Any], lifetime: timedelta) -> None:
         """Remember these for ``lifetime``."""
         if entries:
-            expires_us = self._now_us() + int(lifetime.total_seconds() * 1_000_000)
+            expires_us = self._now_us() + microseconds(lifetime)
             with translated("writing names"):
                 await self._redis.hset(
                     self._key,

@@ -19,6 +19,7 @@ from notifier.core.removals import Held
 from notifier.errors import LeaseLost, StateMoved, StoreUnavailable, StoreUnfit
 from notifier.models import Owed
 from notifier.store.client import translated
+from notifier.store.formats import fresh_delivery, microseconds, oldest_id
 from notifier.store.keys import Keys
 from notifier.store.scripts import Client, load
 
@@ -118,7 +119,7 @@ class StateStore:
         with translated("taking the lease"):
             number, _ = await self._lease(
                 keys=[self._keys.lease, self._keys.meta],
-                args=[holder, self.now_us(), int(ttl.total_seconds() * 1_000_000)],
+                args=[holder, self.now_us(), microseconds(ttl)],
             )
         return Lease(number, holder) if number else None
 
@@ -158,11 +159,11 @@ class StateStore:
             if cursor == 0:
                 return
 
-    async def history(self, *, newest: int) -> list[tuple[str, dict[str, Any]]]:
-        """The newest entries of the history, newest first: (ISO time of the commit, event)."""
+    async def history(self, *, newest: int) -> list[dict[str, Any]]:
+        """The newest events of the history, newest first."""
         with translated("reading the history"):
             entries = await self._redis.xrevrange(self._keys.history, count=newest)
-        return [(_entry_time(id_), msgspec.json.decode(fields[b"event"])) for id_, fields in entries]
+        return [msgspec.json.decode(fields[b"event"]) for _, fields in entries]
 
     # --- writing ---
 
@@ -175,17 +176,7 @@ class StateStore:
         version = secrets.token_hex(12)
         args = self._commit_args(lease, expected, version, change)
         keys = [self._keys.meta, self._keys.lease, self._keys.state, self._keys.history, self._keys.inbox]
-        for left in reversed(range(_TRIES)):
-            try:
-                with translated("committing"):
-                    answer, *rest = await self._commit(keys=keys, args=args)
-                break
-            except StoreUnavailable:
-                if not left:
-                    raise
-                await self._clock.sleep(0.1)
-        else:  # pragma: no cover - the loop ends by break or raise
-            raise AssertionError
+        answer, *rest = await self._commit_patiently(keys, args)
         if answer == b"fenced":
             raise LeaseLost("another worker polls now; nothing of this poll was committed")
         if answer == b"moved":
@@ -194,9 +185,22 @@ class StateStore:
             )
         return version
 
+    async def _commit_patiently(self, keys: list[str], args: list[Any]) -> Any:
+        """The script's answer; asked again where a reply was lost, which the commit's id makes safe."""
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                with translated("committing"):
+                    return await self._commit(keys=keys, args=args)
+            except StoreUnavailable:
+                if tries >= _TRIES:
+                    raise
+                await self._clock.sleep(0.1)
+
     def _commit_args(self, lease: Lease, expected: str, version: str, change: Commit) -> list[Any]:
         now = self.now_us()
-        oldest = f"{max(0, now // 1000 - int(self._history.total_seconds() * 1000))}-0"
+        oldest = oldest_id(now, self._history)
         args: list[Any] = [lease.number, lease.holder, expected, version, now, oldest, change.inbox_upto]
         fields = {"schema": SCHEMA, **change.meta} if not expected else change.meta
         args.append(len(fields))
@@ -209,7 +213,7 @@ class StateStore:
         args += (len(change.history), *change.history)
         args.append(len(change.owed))
         for owed in change.owed:
-            args += (owed.sink, owed.key, b"0 0 0\n" + _json.encode(owed.delivery))
+            args += (owed.sink, owed.key, fresh_delivery(owed.delivery))
         return args
 
     # --- inbox ---
@@ -246,8 +250,3 @@ def _read_inbox(id_: str, fields: Mapping[bytes, bytes]) -> InboxEntry:
         return InboxEntry(id_, fields[b"what"].decode(), msgspec.json.decode(fields[b"value"]))
     except (KeyError, UnicodeDecodeError, msgspec.DecodeError):
         return InboxEntry(id_, "unreadable", None)  # not ours; the next commit removes it
-
-
-def _entry_time(entry_id: bytes) -> str:
-    moment = datetime.fromtimestamp(int(entry_id.split(b"-")[0]) / 1000, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -200,7 +200,7 @@ async def test_the_state_equals_the_fold_of_the_history(rig, many):
         many.set_status(f"conn_0{step}", f"gc_0{step}_a", status)
         await rig.poll()
     folded = {}
-    for _, event in reversed(await rig.store.history(newest=1000)):
+    for event in reversed(await rig.store.history(newest=1000)):
         if "entity" in event["data"]:
             folded[event["data"]["entity"]["id"]] = event["data"]["to"]
     assert folded == {"gc_00_a": "processing", "gc_01_a": "needs_attention", "gc_02_a": "completed"}
