@@ -63,7 +63,12 @@ def step_of(body: Mapping[str, Any]) -> Step:
 
 def snapshot(world: World) -> Snapshot:
     """The status of everything there is."""
-    return {item["id"]: _statuses(item) for item in world.connections()}
+    return statuses_of(world.connections())
+
+
+def statuses_of(items: Iterable[Mapping[str, Any]]) -> Snapshot:
+    """The same of connections as the API shows them."""
+    return {item["id"]: _statuses(item) for item in items}
 
 
 def _statuses(item: Mapping[str, Any]) -> dict[str, Any]:
@@ -116,7 +121,7 @@ def judge(before: Snapshot, world: World, taken: Sequence[Request], bodies: list
         invented += Counter(got) - Counter(want)
         if Counter(want) == Counter(got) and want != got:
             misordered.add(id_)
-    misordered |= _out_of_sequence(taken)
+    misordered |= out_of_sequence(msgspec.json.decode(request.body) for request in taken)
     try:
         unfolded = differences(fold(before, told), snapshot(world))
     except (AssertionError, KeyError) as error:
@@ -133,11 +138,10 @@ def judge(before: Snapshot, world: World, taken: Sequence[Request], bodies: list
     )
 
 
-def _out_of_sequence(taken: Sequence[Request]) -> set[str]:
+def out_of_sequence(bodies: Iterable[Mapping[str, Any]]) -> set[str]:
     """Connections of which something arrived, also as a repeat, after something later."""
     arrived: dict[str, list[int]] = defaultdict(list)
-    for request in taken:
-        data = msgspec.json.decode(request.body)["data"]
-        if "sequence" in data:
-            arrived[data["connection"]["id"]].append(data["sequence"])
+    for body in bodies:
+        if "sequence" in body["data"]:
+            arrived[body["data"]["connection"]["id"]].append(body["data"]["sequence"])
     return {id_ for id_, numbers in arrived.items() if any(a > b for a, b in pairwise(numbers))}

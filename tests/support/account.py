@@ -51,6 +51,7 @@ class Account:
         self.page_size = page_size
         self.answer: Callable[[httpx.Request, int], httpx.Response | None] = lambda _request, _page: None
         self.requests: list[str] = []
+        self.served: list[bytes] = []  # every 200 about connections, in order
         self.names = {"carriers": "Guardian", "employers": "Acme Corp"}
 
     def transport(self) -> httpx.MockTransport:
@@ -68,6 +69,12 @@ class Account:
         self.listed = [item for item in self.listed if item["id"] not in ids]
 
     def _handle(self, request: httpx.Request) -> httpx.Response:
+        answer = self._answer(request)
+        if request.url.path.startswith("/connections") and answer.status_code == httpx.codes.OK:
+            self.served.append(answer.content)
+        return answer
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request.url.path)
         parts = request.url.path.strip("/").split("/")
         if parts == ["connections"]:
