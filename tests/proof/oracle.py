@@ -57,12 +57,14 @@ def judge(
     history: Sequence[Body],
     arrived: Mapping[str, Sequence[Body]],
     dead: Mapping[str, Collection[str]] | None = None,
+    buried: Collection[str] = (),
 ) -> Verdict:
     """The verdict on one epoch, at rest.
 
     ``before`` is the source at the baseline and ``after`` now; ``gone`` are ids of entities that really left
     it meanwhile. ``history`` is what was committed, oldest first. ``arrived`` is, by sink, what was taken, in
-    order, repeats included; every sink is owed every transition. ``dead`` is, by sink, ids of dead letters.
+    order, repeats included; every sink is owed every transition. ``dead`` is, by sink, ids of dead letters;
+    ``buried`` ids that were dead letters at some time: replayed, they come after what is later.
     """
     events = [body for body in history if not body["type"].startswith("notifier.")]
     verdict = Verdict(
@@ -73,6 +75,7 @@ def judge(
     for sink, bodies in arrived.items():
         mine = [body for body in bodies if not body["type"].startswith("notifier.")]
         ids = [body["data"]["id"] for body in mine]
+        on_time = [body for body in mine if body["data"]["id"] not in buried]
         missing = committed.keys() - set(ids) - set((dead or {}).get(sink, ()))
         verdict.lost += [f"{sink} never got {_words(committed[id_])}" for id_ in missing]
         verdict.invented += [
@@ -81,7 +84,7 @@ def judge(
             if body["data"]["id"] not in committed
         ]
         verdict.invented += [f"{sink} got two bodies under {id_}" for id_ in _with_two_bodies(mine)]
-        verdict.misordered += [f"{sink}: {id_}" for id_ in sorted(out_of_sequence(mine))]
+        verdict.misordered += [f"{sink}: {id_}" for id_ in sorted(out_of_sequence(on_time))]
         verdict.repeats += len(ids) - len(set(ids))
     return verdict
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from typing import TypeVar
+
+import structlog
 
 from tests.proof.tally import Tally
 
@@ -27,9 +32,12 @@ def spread(
     pieces = [trials[at : at + piece] for at in range(0, len(trials), piece)]
     total, done = Tally(), 0
     if len(pieces) == 1:
-        return work(trials)
-    with multiprocessing.get_context("fork").Pool(processes or os.cpu_count() or 1) as pool:
-        for tally in pool.imap_unordered(work, pieces):
+        with quiet_log():
+            return work(trials)
+    fork = multiprocessing.get_context("fork")
+    with quiet_log(), ProcessPoolExecutor(processes or os.cpu_count(), mp_context=fork) as pool:
+        for future in as_completed([pool.submit(work, part) for part in pieces]):
+            tally = future.result()
             total.merge(tally)
             done += tally.trials
             say(f"{done:,} of {len(trials):,} trials")
@@ -38,3 +46,14 @@ def spread(
 
 def quietly(_text: str) -> None:
     """For ``say`` where nobody listens."""
+
+
+@contextmanager
+def quiet_log() -> Iterator[None]:
+    """The notifier logs nothing while the block runs: tens of thousands of trials would drown the verdict."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
