@@ -1,0 +1,343 @@
+"""The store's append-only file cut where a crash or a power cut may cut it, and the notifier started on it.
+
+A recording is made once a server binary (``cut_recording``). Each trial then takes the file up to one byte,
+has a real server load it and looks: is the state the fold of the history, is what was kept a beginning of
+what was recorded, is nothing half there? Then a new notifier polls the source, which is as it was when that
+byte was written, and delivers to rest. What the cut undid must be found again under the ids that it had,
+and what the receivers get once more must be what they got.
+
+The receivers of a trial had taken everything by the time of the cut, also what the file no longer knows. For
+``judge`` only those of their arrivals count that the kept ledger knows as delivered: all else must arrive
+(again), so no check of the oracle need be relaxed. That a repeat says what was said is checked here, on
+everything but when it was observed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import random
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import msgspec
+from redis.asyncio import Redis
+
+from tests.e2e.oracle import statuses_of
+from tests.proof.cut_recording import SINKS, Moment, Recording, Running, record, rig_on, small_chunks
+from tests.proof.oracle import examine, judge
+from tests.proof.spread import quiet_log, spread
+from tests.proof.tally import Proof, Tally, Verdict
+from tests.support.account import Account
+from tests.support.rig import Rig
+from tests.support.servers import binaries
+
+_AHEAD = 4  # servers that start while a trial runs: one of them sleeps for most of its start
+_PIECE = 250
+_GO_ON = 0.05  # of the cuts that leave a store which was taken to rest before
+_BACK = 400  # cuts that undo several polls, at full scale
+_BASELINE = 300  # cuts inside the baseline
+_WHEN = ("timestamp", "observed_between")
+_KINDS = ("status", "add", "drop", "several")
+
+Body = dict[str, Any]
+
+
+class Cut(msgspec.Struct, frozen=True):
+    """The file ends after ``at`` bytes; the source and the receivers are as they were at ``moment``.
+
+    ``goes_on``: the notifier is started on it even where it leaves a store that was seen before.
+    """
+
+    at: int
+    moment: int
+    goes_on: bool = False
+
+
+# --- one trial ---
+
+
+async def try_cut(redis: Redis, recording: Recording, cut: Cut) -> Verdict:
+    """What is wrong after this cut. ``redis`` is a client of the server that has loaded what is left."""
+    moment = recording.moments[cut.moment]
+    account = Account(*copy.deepcopy(moment.listed), page_size=4)
+    rig = rig_on(redis, account, moment.passed_s)
+    if not (await rig.store.meta()).epoch:
+        return await _begin_anew(rig)
+    kept = await _events(rig)
+    verdict = Verdict(broken=await examine(redis, rig.store, rig.keys, recording.before, is_at_rest=False))
+    if kept != recording.events[: len(kept)]:
+        verdict.broken.append("what the file keeps is no beginning of what was recorded")
+    settled = await _settled(rig)
+    await rig.poll(2)  # the second one removes what is missing
+    await rig.deliver()
+    verdict.broken += await examine(redis, rig.store, rig.keys, recording.before)
+    found = await _events(rig)
+    earlier = {sink: recording.arrived[sink][: moment.arrived[sink]] for sink in SINKS}
+    judged = judge(
+        before=recording.before,
+        after=statuses_of(moment.listed),
+        shown=moment.shown,
+        gone=moment.gone,
+        history=found,
+        arrived={
+            sink: [
+                *(body for body in earlier[sink] if (sink, body["data"]["id"]) in settled),
+                *rig.sinks[sink].got,
+            ]
+            for sink in SINKS
+        },
+    )
+    was = recording.events[: moment.events]
+    is_one_poll = cut.moment == recording.moment_at(cut.at)
+    judged.broken += verdict.broken
+    judged.lost += _not_found_again(was[len(kept) :], found, moment)
+    if is_one_poll:
+        judged.invented += _new(was, found, moment)
+    judged.invented += _told_otherwise(was, found, "history", is_one_poll=is_one_poll)
+    for sink in SINKS:
+        judged.invented += _told_otherwise(earlier[sink], rig.sinks[sink].got, sink, is_one_poll=is_one_poll)
+        judged.repeats += len(_ids(earlier[sink]) & _ids(rig.sinks[sink].got))
+    return judged
+
+
+async def _begin_anew(rig: Rig) -> Verdict:
+    """The cut undid the end of the baseline: it begins again, without an event, and then all is as ever."""
+    broken = []
+    result = await rig.poll()
+    before = statuses_of(rig.account.listed)
+    if not result.baseline or await _events(rig):
+        broken.append(f"no baseline without events: {result}")
+    item = rig.account.listed[0]
+    item["status"] = "completed" if item["status"] != "completed" else "pending"
+    await rig.poll(2)
+    await rig.deliver()
+    broken += await examine(rig.redis, rig.store, rig.keys, before)
+    history = await _events(rig)
+    verdict = judge(
+        before=before,
+        after=statuses_of(rig.account.listed),
+        shown={item["id"]: [item["status"]]},
+        gone=(),
+        history=history,
+        arrived={sink: rig.sinks[sink].got for sink in SINKS},
+    )
+    verdict.broken += broken
+    return verdict
+
+
+async def _events(rig: Rig) -> list[Body]:
+    return [body for body in reversed(await rig.store.history(newest=1_000_000)) if "entity" in body["data"]]
+
+
+async def _settled(rig: Rig) -> set[tuple[str, str]]:
+    """(sink, id) of what the ledger knows as delivered."""
+    entries = await rig.redis.xrange(rig.keys.attempts)
+    records = [msgspec.json.decode(fields[b"attempt"]) for _, fields in entries]
+    return {(it["sink"], it["id"]) for it in records if it["outcome"] == "delivered"}
+
+
+def _ids(bodies: Iterable[Body]) -> set[str]:
+    return {body["data"]["id"] for body in bodies if "entity" in body["data"]}
+
+
+def _not_found_again(undone: Sequence[Body], found: Sequence[Body], moment: Moment) -> list[str]:
+    """Events that the cut undid, that the source still shows, and that did not come back under their ids.
+
+    Where it undid several steps of an entity, or took back a connection's coming or going, what comes back is
+    their sum, which is another event.
+    """
+    steps = Counter(body["data"]["entity"]["id"] for body in undone)
+    live = {item["id"] for item in moment.listed}
+
+    def is_due(body: Body) -> bool:
+        entity, parent = body["data"]["entity"], body["data"]["connection"]["id"]
+        is_alone = steps[entity["id"]] == 1 and steps[parent] <= 1
+        return is_alone and (parent in live or entity["id"] == parent)
+
+    again = _ids(found)
+    return [
+        f"not found again: {body['type']} {body['data']['id']}"
+        for body in undone
+        if is_due(body) and body["data"]["id"] not in again
+    ]
+
+
+def _new(was: Sequence[Body], found: Sequence[Body], moment: Moment) -> list[str]:
+    """Events that were not there before the cut, though the source is the same: only a removal may be due."""
+    there = {id_ for statuses in statuses_of(moment.listed).values() for id_ in statuses}
+    known = _ids(was)
+    return [
+        f"is new: {body['type']} {body['data']['id']}"
+        for body in found
+        if body["data"]["id"] not in known
+        and not (body["type"].endswith(".removed") and body["data"]["entity"]["id"] not in there)
+    ]
+
+
+def _told_otherwise(
+    before: Sequence[Body], after: Sequence[Body], where: str, *, is_one_poll: bool
+) -> list[str]:
+    """Ids under which something else is told than before the cut."""
+    told = {body["data"]["id"]: _what(body, is_one_poll=is_one_poll) for body in before}
+    return [
+        f"{where}: {body['data']['id']} was {told[body['data']['id']]}, is {what}"
+        for body in after
+        if told.get(body["data"]["id"], what := _what(body, is_one_poll=is_one_poll)) != what
+    ]
+
+
+def _what(body: Body, *, is_one_poll: bool) -> Body:
+    """What an event tells, without when it was seen.
+
+    Where several polls were undone, their sum may come in fewer steps, and what stands beside the entity is
+    what is there now.
+    """
+    whole = {"type": body["type"], **body["data"]}
+    names = (
+        whole.keys() - {"observed_between"} if is_one_poll else {"type", "entity", "from", "to", "changed"}
+    )
+    return {name: whole.get(name) for name in names}
+
+
+# --- all of them ---
+
+
+def try_cuts(recording: Recording, cuts: Sequence[Cut]) -> Tally:
+    """Each cut on a server of its own, in the order given."""
+    with TemporaryDirectory(prefix="ntf-", dir="/tmp") as place, small_chunks():
+        return asyncio.run(_try_each(recording, cuts, Path(place)))
+
+
+async def _try_each(recording: Recording, cuts: Sequence[Cut], place: Path) -> Tally:
+    tally, rested = Tally(), set()
+    for cut, running in _started(recording, cuts, place):
+        verdict = Verdict()
+        try:
+            async with running.client() as redis:
+                store = (await redis.eval(FINGERPRINT, 0), cut.moment)
+                if cut.goes_on or store not in rested:
+                    rested.add(store)
+                    verdict = await try_cut(redis, recording, cut)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the verdict on this trial
+            verdict.broken.append(f"{type(error).__name__}: {error}")
+        tally.take(verdict, f"cut {cut.at} of {recording.binary}, moment {cut.moment}")
+    return tally
+
+
+def _started(recording: Recording, cuts: Sequence[Cut], place: Path) -> Iterator[tuple[Cut, Running]]:
+    """A server for each cut, a few started ahead; each is ended when the next is asked for."""
+    places = [place / str(number) for number in range(_AHEAD)]
+    for each in places:
+        each.mkdir()
+    ahead: deque[tuple[Cut, Running]] = deque()
+
+    def start(number: int, cut: Cut) -> None:
+        recording.write(places[number % _AHEAD], cut.at)
+        ahead.append((cut, Running(recording.binary, places[number % _AHEAD])))
+
+    try:
+        waiting = iter(enumerate(cuts))
+        for number, cut in islice(waiting, _AHEAD):
+            start(number, cut)
+        while ahead:
+            yield ahead[0]
+            ahead.popleft()[1].end()
+            for number, cut in islice(waiting, 1):
+                start(number, cut)
+    finally:
+        for _, running in ahead:
+            running.end()
+
+
+#: One hash over everything in the store, whatever order the server keeps it in.
+FINGERPRINT = """
+local said = {}
+for _, key in ipairs(redis.call('KEYS', '*')) do
+  local kind, value = redis.call('TYPE', key).ok, nil
+  if kind == 'hash' then
+    local flat, pairs_ = redis.call('HGETALL', key), {}
+    for at = 1, #flat, 2 do pairs_[#pairs_ + 1] = cjson.encode({flat[at], flat[at + 1]}) end
+    table.sort(pairs_)
+    value = pairs_
+  elseif kind == 'list' then value = redis.call('LRANGE', key, 0, -1)
+  elseif kind == 'zset' then value = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
+  elseif kind == 'stream' then value = redis.call('XRANGE', key, '-', '+')
+  end
+  said[#said + 1] = key .. redis.sha1hex(cjson.encode(value))
+end
+table.sort(said)
+return redis.sha1hex(table.concat(said))
+"""
+
+
+def cuts_of(recording: Recording, rng: random.Random, scale: float) -> list[Cut]:
+    """Where to cut a recording: all places at scale 1, a part of each sort below; neighbours together."""
+    first = next(start for start, _, moment in recording.commits if moment)
+    edges = {
+        at
+        for command in recording.commands
+        for at in (command.end - 1, command.end, command.end + 1)
+        if at <= len(recording.file)
+    }
+    last = {
+        recording.moments[moment].what: (start, end)
+        for start, end, moment in recording.commits
+        if _tells(recording, start, end)
+    }
+    inside = {at for what in _KINDS for at in range(last[what][0] + 1, last[what][1] + 1)}
+    late = sorted(at for at in edges if at > first)
+    early = sorted(at for at in range(first) if at in edges or not at % 7)
+    undone = [
+        Cut(at, min(recording.moment_at(at) + rng.randint(1, 6), len(recording.moments) - 1), goes_on=True)
+        for at in _some(late, rng, _BACK * scale)
+    ]
+    lost = [Cut(at, rng.randrange(1, 4)) for at in _some(early, rng, _BASELINE * scale)]
+    one_poll = [
+        Cut(at, recording.moment_at(at), goes_on=rng.random() < _GO_ON)
+        for at in sorted(
+            {
+                *_some(sorted(inside), rng, scale * len(inside)),
+                *_some(late, rng, scale * len(late)),
+                *_some(early, rng, _BASELINE * scale),
+            }
+        )
+    ]
+    return [*one_poll, *undone, *lost]
+
+
+def _tells(recording: Recording, start: int, end: int) -> bool:
+    """Whether a commit has events."""
+    return any(command.words[0] == b"XADD" for command in recording.commands if start <= command.start < end)
+
+
+def _some(places: Sequence[int], rng: random.Random, count: float) -> list[int]:
+    return sorted(rng.sample(places, max(1, min(len(places), int(count)))))
+
+
+def run(scale: float, seed: int, say: Callable[[str], None]) -> Tally:
+    total = Tally()
+    for name, binary in servers().items():
+        with quiet_log():
+            recording = record(binary, seed)
+        cuts = cuts_of(recording, random.Random(f"cuts {seed} {name}"), scale)
+        total.merge(spread(partial(try_cuts, recording), cuts, say, piece=_PIECE))
+    return total
+
+
+def servers() -> dict[str, str]:
+    """The binaries to try: the bundled Valkey, and Redis where it is installed."""
+    return {name: binary for name, binary in binaries().items() if name in {"bundled", "redis"}}
+
+
+PROOF = Proof(
+    "cuts",
+    "the store's file cut at every byte of some commits and at every command of the others, then a restart",
+    ("P4", "P5", "P8", "P9"),
+    run,
+)
