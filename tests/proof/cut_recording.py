@@ -45,7 +45,7 @@ _INCR = "appendonly.aof.1.incr.aof"
 
 
 class Command(msgspec.Struct, frozen=True):
-    """One command in the file: where it lies, and whether it is (part of) a commit."""
+    """One command in the file, and where it lies."""
 
     start: int
     end: int
@@ -68,11 +68,11 @@ class Moment(msgspec.Struct, frozen=True):
 class Recording(msgspec.Struct, frozen=True):
     """``file`` is the append-only file, ``beside`` what lies beside it; ``moments[0]`` is the baseline.
 
-    ``units`` are (start, end) of what the server applies whole or not at all, ``commits`` those of them that
-    are commits with the number of their moment.
+    ``commits`` are (start, end, number of its moment) of each commit in the file.
     """
 
     binary: str
+    seed: int
     file: bytes
     beside: dict[str, bytes]
     before: Snapshot
@@ -168,7 +168,7 @@ def record(binary: str, seed: int) -> Recording:
     commands = list(_commands(file))
     before = statuses_of(moments[0].listed)
     commits = _commits(commands, [moment.version for moment in moments])
-    return Recording(binary, file, files, before, moments, events, arrived, commands, commits)
+    return Recording(binary, seed, file, files, before, moments, events, arrived, commands, commits)
 
 
 async def _run(running: Running, seed: int) -> tuple[list[Moment], list[Any], dict[str, list[Any]]]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import math
 import random
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -43,7 +44,8 @@ _GO_ON = 0.05  # of the cuts that leave a store which was taken to rest before
 _BACK = 400  # cuts that undo several polls, at full scale
 _BASELINE = 300  # cuts inside the baseline
 _WHEN = ("timestamp", "observed_between")
-_KINDS = ("status", "add", "drop", "several")
+#: What the commits do that are cut at every byte (the removal is told when nothing more happens).
+_KINDS = {"bundled": ("status", "add", "nothing", "several"), "redis": ("status", "nothing")}
 
 Body = dict[str, Any]
 
@@ -226,7 +228,8 @@ async def _try_each(recording: Recording, cuts: Sequence[Cut], place: Path) -> T
                     verdict = await try_cut(redis, recording, cut)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the verdict on this trial
             verdict.broken.append(f"{type(error).__name__}: {error}")
-        tally.take(verdict, f"cut {cut.at} of {recording.binary}, moment {cut.moment}")
+        name = Path(recording.binary).name
+        tally.take(verdict, f"seed {recording.seed}, {name} cut at {cut.at}, moment {cut.moment}")
     return tally
 
 
@@ -276,63 +279,55 @@ return redis.sha1hex(table.concat(said))
 """
 
 
-def cuts_of(recording: Recording, rng: random.Random, scale: float) -> list[Cut]:
-    """Where to cut a recording: all places at scale 1, a part of each sort below; neighbours together."""
+def cuts_of(recording: Recording, kinds: Sequence[str], rng: random.Random, scale: float) -> list[Cut]:
+    """Where to cut: at scale 1 all places, below a part of each sort; neighbours stand together."""
     first = next(start for start, _, moment in recording.commits if moment)
-    edges = {
-        at
-        for command in recording.commands
-        for at in (command.end - 1, command.end, command.end + 1)
-        if at <= len(recording.file)
-    }
-    last = {
-        recording.moments[moment].what: (start, end)
-        for start, end, moment in recording.commits
-        if _tells(recording, start, end)
-    }
-    inside = {at for what in _KINDS for at in range(last[what][0] + 1, last[what][1] + 1)}
-    late = sorted(at for at in edges if at > first)
+    edges = {at + by for at in (command.end for command in recording.commands) for by in (-1, 0, 1)}
+    late = sorted(at for at in edges if first < at <= len(recording.file))
     early = sorted(at for at in range(first) if at in edges or not at % 7)
-    undone = [
-        Cut(at, min(recording.moment_at(at) + rng.randint(1, 6), len(recording.moments) - 1), goes_on=True)
-        for at in _some(late, rng, _BACK * scale)
+
+    def some(places: Sequence[int], most: float = math.inf) -> list[int]:
+        return sorted(rng.sample(places, max(1, int(min(len(places), most) * scale))))
+
+    one_poll = sorted(
+        {
+            *some(sorted(_bytes_of(recording, kinds))),
+            *some(late),
+            *some(early, _BASELINE),
+        }
+    )
+    newest = len(recording.moments) - 1
+    return [
+        *(Cut(at, recording.moment_at(at), rng.random() < _GO_ON) for at in one_poll),
+        *(
+            Cut(at, min(recording.moment_at(at) + rng.randint(1, 6), newest), goes_on=True)
+            for at in some(late, _BACK)
+        ),
+        *(Cut(at, rng.randint(1, newest), goes_on=True) for at in some(early, _BASELINE)),
     ]
-    lost = [Cut(at, rng.randrange(1, 4)) for at in _some(early, rng, _BASELINE * scale)]
-    one_poll = [
-        Cut(at, recording.moment_at(at), goes_on=rng.random() < _GO_ON)
-        for at in sorted(
-            {
-                *_some(sorted(inside), rng, scale * len(inside)),
-                *_some(late, rng, scale * len(late)),
-                *_some(early, rng, _BASELINE * scale),
-            }
-        )
+
+
+def _bytes_of(recording: Recording, kinds: Sequence[str]) -> set[int]:
+    """Every byte of the last commit with events of each of these kinds."""
+    told = [
+        (recording.moments[moment].what, start, end)
+        for start, end, moment in recording.commits
+        if any(it.words[0] == b"XADD" for it in recording.commands if start < it.start < end)
     ]
-    return [*one_poll, *undone, *lost]
-
-
-def _tells(recording: Recording, start: int, end: int) -> bool:
-    """Whether a commit has events."""
-    return any(command.words[0] == b"XADD" for command in recording.commands if start <= command.start < end)
-
-
-def _some(places: Sequence[int], rng: random.Random, count: float) -> list[int]:
-    return sorted(rng.sample(places, max(1, min(len(places), int(count)))))
+    last = {what: range(start + 1, end + 1) for what, start, end in told}
+    return {at for kind in kinds for at in last[kind]}
 
 
 def run(scale: float, seed: int, say: Callable[[str], None]) -> Tally:
     total = Tally()
-    for name, binary in servers().items():
-        with quiet_log():
-            recording = record(binary, seed)
-        cuts = cuts_of(recording, random.Random(f"cuts {seed} {name}"), scale)
-        total.merge(spread(partial(try_cuts, recording), cuts, say, piece=_PIECE))
+    for name, binary in binaries().items():
+        if name in _KINDS:
+            with quiet_log():
+                recording = record(binary, seed)
+            rng = random.Random(f"cuts {seed} {name}")
+            cuts = cuts_of(recording, _KINDS[name], rng, scale)
+            total.merge(spread(partial(try_cuts, recording), cuts, say, piece=_PIECE))
     return total
-
-
-def servers() -> dict[str, str]:
-    """The binaries to try: the bundled Valkey, and Redis where it is installed."""
-    return {name: binary for name, binary in binaries().items() if name in {"bundled", "redis"}}
 
 
 PROOF = Proof(
