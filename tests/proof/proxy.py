@@ -23,16 +23,17 @@ from tempfile import TemporaryDirectory
 
 import msgspec
 
-_LIMIT = 64 * 1024 * 1024  # of one line or bulk string
+from tests.proof.resp2 import LIMIT, Request, read_message, read_request
+
 _GONE = (OSError, EOFError, asyncio.LimitOverrunError)
 
 
 class How(StrEnum):
-    """What may happen to a request. ``Fault.seconds`` is for those that say so."""
+    """What may happen to a request."""
 
     DROP_REQUEST = "request dropped"  # it never arrives; the connection is cut
     DROP_REPLY = "reply dropped"  # it is executed; the connection is cut instead of a reply
-    LATE = "request late"  # the connection is cut at once; the request arrives `seconds` later
+    LATE = "request late"  # the connection is cut at once; the request arrives `seconds` or `messages` later
     HOLD_REQUEST = "request held"  # it arrives `seconds` later, whether or not the client still waits
     HOLD_REPLY = "reply held"  # it is executed at once, the reply comes `seconds` later
     TWICE = (
@@ -45,24 +46,15 @@ class How(StrEnum):
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """What is to happen to one request."""
+    """What is to happen to one request. ``messages``: it arrives before the so many-th next request instead."""
 
     how: How
     seconds: float = 0.0
+    messages: int = 0
 
     def __str__(self) -> str:
-        return f"{self.how} {self.seconds:g} s" if self.seconds else str(self.how)
-
-
-class Request(msgspec.Struct, frozen=True):
-    """A request on its way: its words, and its bytes."""
-
-    words: tuple[bytes, ...]
-    raw: bytes
-
-    @property
-    def name(self) -> str:
-        return self.words[0].decode(errors="replace").upper() if self.words else ""
+        late = f"{self.messages} messages" if self.messages else f"{self.seconds:g} s"
+        return f"{self.how} {late}" if self.messages or self.seconds else str(self.how)
 
 
 class _Cut(ConnectionError):
@@ -112,14 +104,20 @@ class Proxy:
         self.answer = answer
         self.faults: Counter[How] = Counter()
         self.in_flight = 0
-        self.parked = 0
+        self._delayed = 0
         self._upstream = upstream
+        self._late: list[tuple[int, Request]] = []  # before which request each is to arrive
+        self._passed = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._clients: set[asyncio.StreamWriter] = set()
         self._is_refusing = self._is_black = False
         self._passing = asyncio.Event()
         self._passing.set()
         self._server: asyncio.Server | None = None
+
+    @property
+    def parked(self) -> int:
+        return self._delayed + len(self._late)
 
     @property
     def connections(self) -> int:
@@ -158,7 +156,7 @@ class Proxy:
     # --- life ---
 
     async def start(self) -> None:
-        self._server = await asyncio.start_unix_server(self._take, self.path, limit=_LIMIT)
+        self._server = await asyncio.start_unix_server(self._take, self.path, limit=LIMIT)
 
     async def drained(self) -> None:
         """Wait until everything that is late has arrived."""
@@ -193,6 +191,7 @@ class Proxy:
             server = await self._connect()
             while request := await read_request(reader):
                 await self._let_pass()
+                await self._deliver_due()
                 fault = self.choose(request)
                 if fault is None:
                     await self._reply(writer, await server.ask(request))
@@ -230,10 +229,14 @@ class Proxy:
                 await server.ask(request)
                 raise _Cut
             case How.LATE:
-                self._start(self._deliver_late(request, fault.seconds))
+                self._delay(request, fault)
                 raise _Cut
             case How.HOLD_REQUEST:
-                await self._park(fault.seconds)
+                self._delayed += 1
+                try:
+                    await asyncio.sleep(fault.seconds)
+                finally:
+                    self._delayed -= 1
                 await self._reply(writer, await server.ask(request))
             case How.HOLD_REPLY:
                 reply = await server.ask(request)
@@ -241,10 +244,7 @@ class Proxy:
                 await self._reply(writer, reply)
             case How.TWICE:
                 reply = await server.ask(request)
-                if fault.seconds:
-                    self._start(self._deliver_late(request, fault.seconds))
-                else:
-                    await server.ask(request)
+                self._delay(request, fault)
                 await self._reply(writer, reply)
             case How.SWALLOW:
                 pass
@@ -261,24 +261,38 @@ class Proxy:
                 writer.close()
                 raise _Cut
 
-    async def _park(self, seconds: float) -> None:
-        self.parked += 1
+    def _delay(self, request: Request, fault: Fault) -> None:
+        if fault.messages:
+            self._late.append((self._passed + fault.messages, request))
+        else:
+            self._delayed += 1
+            self._start(self._deliver_after(request, fault.seconds))
+
+    async def _deliver_after(self, request: Request, seconds: float) -> None:
         try:
             await asyncio.sleep(seconds)
+            await self._deliver(request)
         finally:
-            self.parked -= 1
+            self._delayed -= 1
 
-    async def _deliver_late(self, request: Request, seconds: float) -> None:
+    async def _deliver(self, request: Request) -> None:
+        """On a connection of its own."""
         with suppress(*_GONE):
             server = await self._connect()
             try:
-                await self._park(seconds)
                 await server.ask(request)
             finally:
                 server.close()
 
+    async def _deliver_due(self) -> None:
+        self._passed += 1
+        due = [request for at, request in self._late if at <= self._passed]
+        self._late = [(at, request) for at, request in self._late if at > self._passed]
+        for request in due:
+            await self._deliver(request)
+
     async def _connect(self) -> _Upstream:
-        return _Upstream(self, *await asyncio.open_unix_connection(self._upstream, limit=_LIMIT))
+        return _Upstream(self, *await asyncio.open_unix_connection(self._upstream, limit=LIMIT))
 
 
 class _Upstream:
@@ -303,43 +317,6 @@ class _Upstream:
 
     def close(self) -> None:
         self._writer.close()
-
-
-# --- RESP2 ---
-
-
-async def read_message(reader: asyncio.StreamReader) -> bytes:
-    """The bytes of one whole message; ``EOFError`` where the connection ends."""
-    parts: list[bytes] = []
-    await _collect(reader, parts, [])
-    return b"".join(parts)
-
-
-async def read_request(reader: asyncio.StreamReader) -> Request | None:
-    """The next request; None where the connection ended between two."""
-    parts: list[bytes] = []
-    words: list[bytes] = []
-    try:
-        await _collect(reader, parts, words)
-    except asyncio.IncompleteReadError:
-        return None
-    return Request(tuple(words), b"".join(parts))
-
-
-async def _collect(reader: asyncio.StreamReader, parts: list[bytes], words: list[bytes]) -> None:
-    open_items = 1
-    while open_items:
-        open_items -= 1
-        line = await reader.readuntil(b"\r\n")
-        parts.append(line)
-        if line[:1] == b"*":
-            open_items += max(0, int(line[1:]))
-        elif line[:1] == b"$" and (size := int(line[1:])) >= 0:
-            body = await reader.readexactly(size + 2)
-            parts.append(body)
-            words.append(body[:-2])
-        elif line[:1] not in {b"$", b"+", b"-", b":"}:
-            raise ConnectionError(f"this is not RESP2: {line[:40]!r}")
 
 
 # --- running one ---
