@@ -206,5 +206,5 @@ def _dead_letters(told: dict[str, Any], facts: Facts) -> list[Report]:
             f"{sink.dead} dead letters",
         )
         for name, sink in facts.sinks.items()
-        if sink.deaths > before.get(name, 0)
+        if sink.deaths > before.get(name, 0) and sink.dead  # else they are replayed or dropped already
     ]

@@ -90,6 +90,12 @@ def test_dead_letters_are_told_when_another_event_died():
     assert (first, second, dropped, third, report) == (["dead_letters"], [], [], ["dead_letters"], [])
 
 
+def test_dead_letters_that_were_replayed_before_anybody_heard_of_them_are_not_told():
+    told, first = said({}, sinks={"ops": SinkFacts(dead=0, deaths=2)})
+    told, second = said(told, sinks={"ops": SinkFacts(dead=1, deaths=3)})
+    assert (first, second) == ([], ["dead_letters"])
+
+
 def test_every_message_says_what_to_do_in_whole_sentences():
     facts = msgspec.structs.replace(
         FINE,
