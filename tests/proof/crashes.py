@@ -13,11 +13,12 @@ import random
 import signal
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 from redis.asyncio import Redis
@@ -31,12 +32,14 @@ from tests.proof.scenes import SCENES, Props, Scene, Stage
 from tests.proof.spread import quiet_log, spread
 from tests.proof.taker import running_taker
 from tests.proof.tally import Proof, Tally, Verdict
+from tests.support.account import Account
 from tests.support.rig import Rig
 from tests.support.servers import binaries, running_server
 
 LATER_S = 3600.0  # after a death: leases and claims have ended
 KILLS, DOUBLE_KILLS = 12_000, 2_000  # at scale 1; with scale 13 every opcode has its turn
 _ROUNDS = 60  # of deliveries, half a minute each, within which everything must be at rest
+_PATIENCE = 200  # looks at lanes in which nothing moves: every sink here answers at once
 
 
 class Trial(msgspec.Struct, frozen=True):
@@ -70,16 +73,21 @@ def in_a_process(work: Callable[[], Awaitable[Any]]) -> tuple[int, str]:
     reader, writer = os.pipe()
     pid = os.fork()
     if not pid:
-        try:
-            asyncio.run(work())  # type: ignore[arg-type]
-            os._exit(0)
-        except BaseException:  # noqa: BLE001 - nothing may return into the parent's code
-            os.write(writer, traceback.format_exc().encode()[-2000:])
-            os._exit(1)
+        do_and_exit(work, writer)
     os.close(writer)
     with os.fdopen(reader, "rb") as said:
         text = said.read().decode()
     return os.waitpid(pid, 0)[1], text
+
+
+def do_and_exit(work: Callable[[], Awaitable[Any]], writer: int) -> NoReturn:
+    """A forked process's whole life: nothing returns into its parent's code."""
+    try:
+        asyncio.run(work())  # type: ignore[arg-type]
+        os._exit(0)
+    except BaseException:  # noqa: BLE001 - told to the parent
+        os.write(writer, traceback.format_exc().encode()[-2000:])
+        os._exit(1)
 
 
 def client(socket: str) -> Redis:
@@ -115,7 +123,7 @@ async def to_rest(rig: Rig) -> None:
     """Poll until nothing can be new (a removal takes three), and deliver everything."""
     await rig.poll(4)
     for _ in range(_ROUNDS):
-        await rig.deliver()
+        await rig.deliver(_PATIENCE)
         if not await rig.redis.zcard(rig.keys.lanes("backend")):
             return
         rig.clock.advance(30)
@@ -136,18 +144,27 @@ def killed(scene: Scene, given: Props, how: Callable[..., Awaitable[None]], at: 
 def run_trial(trial: Trial, given: Props) -> Verdict:
     """One trial, on a store with nothing in it."""
     scene = SCENES[trial.scene]
-    asyncio.run(_empty(given))
+    asyncio.run(emptied(given))
     broken = killed(scene, given, play, trial.first)
     broken += asyncio.run(_examined(scene, given))
     if trial.second:
         broken += killed(scene, given, go_on, trial.second)
         broken += asyncio.run(_examined(scene, given))
-    verdict = asyncio.run(rested(scene, given, LATER_S * (2 if trial.second else 1)))
-    verdict.broken = [*broken, *verdict.broken]
+    kills = 2 if trial.second else 1
+    verdict = asyncio.run(rested(scene, given, LATER_S * kills))
+    verdict.broken = [*broken, *verdict.broken, *_too_often(given, 1 + kills + scene.cut_off)]
     return verdict
 
 
-async def _empty(given: Props) -> None:
+def _too_often(given: Props, most: int) -> list[str]:
+    """What was taken more often than deaths explain: one more for each, where it was under way."""
+    counts = Counter(
+        body["data"]["id"] for body in oracle.decoded(Path(given.taken).read_bytes().splitlines())
+    )
+    return [f"{id_} was taken {count} times" for id_, count in counts.items() if count > most]
+
+
+async def emptied(given: Props) -> None:
     async with client(given.socket) as redis:
         await redis.flushall()
     Path(given.taken).write_bytes(b"")
@@ -163,17 +180,21 @@ async def _examined(scene: Scene, given: Props) -> list[str]:
         return await oracle.examine(redis, rig.store, rig.keys, before, is_at_rest=False)
 
 
-async def rested(scene: Scene, given: Props, seconds: float) -> Verdict:
-    """Let a fresh worker run to rest, and judge."""
+async def rested(
+    scene: Scene, given: Props, seconds: float, then: Callable[[Account], None] = lambda _: None
+) -> Verdict:
+    """Let a fresh worker run to rest, and judge. ``then`` is what happened to the source after the scene."""
     async with client(given.socket) as redis:
         stage = later(scene, redis, given, seconds)
-        before, after = statuses_of(scene.account().listed), statuses_of(stage.rig.account.listed)
+        moments = [statuses_of(scene.account().listed), statuses_of(stage.rig.account.listed)]
+        then(stage.rig.account)
+        before, after = moments[0], statuses_of(stage.rig.account.listed)
         await to_rest(stage.rig)
         attempts = await stage.rig.lanes.attempts(newest=10_000)
         verdict = oracle.judge(
             before=before,
             after=after,
-            shown=_shown(before, after),
+            shown=_shown(*moments, after),
             gone=scene.gone,
             history=list(reversed(await stage.rig.store.history(newest=10_000))),
             arrived={"backend": oracle.decoded(Path(given.taken).read_bytes().splitlines())},
@@ -217,7 +238,7 @@ def _spaced(numbers: Sequence[int], wanted: int, offset: float) -> list[int]:
 
 def size_of(scene: Scene, given: Props) -> Size:
     """The size of the scene's act."""
-    asyncio.run(_empty(given))
+    asyncio.run(emptied(given))
     return _counted(scene, given, play)
 
 
@@ -261,9 +282,21 @@ def trials(scale: float, seed: int, scenes: Sequence[str] = ()) -> list[Trial]:
 
 def _run_piece(piece: Sequence[Trial]) -> Tally:
     tally = Tally()
-    with props() as given:
+    with props() as given, quiet_log():
         for trial in piece:
             tally.take(run_trial(trial, given), str(trial), faults=2 if trial.second else 1)
+    return tally
+
+
+def edges(name: str) -> Tally:
+    """Kills at both sides of everything that leaves the process in one scene, until one goes wrong."""
+    tally = Tally()
+    with props() as given, quiet_log():
+        size = size_of(SCENES[name], given)
+        for point in size.points(2 * len(size.effects), 0):
+            if tally.is_clean:
+                trial = Trial(name, point)
+                tally.take(run_trial(trial, given), str(trial))
     return tally
 
 

@@ -70,6 +70,7 @@ class Stage(msgspec.Struct, frozen=True):
     """One process's part in a scene: a worker, and the moment at which the source changes."""
 
     rig: Rig
+    clock: FakeClock
     change: Callable[[], None]
     props: Props
 
@@ -78,7 +79,10 @@ Play = Callable[[Stage], Awaitable[Any]]
 
 
 class Scene(msgspec.Struct, frozen=True):
-    """See the module. ``gone`` are entities that leave the source in it."""
+    """See the module. ``gone`` are entities that leave the source in it.
+
+    ``cut_off`` counts how often the scene itself ends an attempt that the receiver may have taken.
+    """
 
     name: str
     change: Callable[[Account], None]
@@ -86,13 +90,15 @@ class Scene(msgspec.Struct, frozen=True):
     act: Play
     gone: frozenset[str] = frozenset()
     guard: Guard = Guard(0.05, 5)
+    cut_off: int = 0
 
     def stage(self, redis: Any, props: Props) -> Stage:
         """A worker that knows nothing yet, and the source as it is before the change."""
         account = self.account()
-        rig = Rig(redis, FakeClock(), account, guard=self.guard)
+        clock = FakeClock()
+        rig = Rig(redis, clock, account, guard=self.guard)
         rig.sinks["backend"] = FileSink(props.taken)
-        return Stage(rig, lambda: self.change(account), props)
+        return Stage(rig, clock, lambda: self.change(account), props)
 
     def account(self) -> Account:
         """Three connections; the first has two group connections and a milestone."""
@@ -242,6 +248,6 @@ SCENES = {
         Scene("takeover", _trouble, _another_died, _poll),
         Scene("removal", _leave, _absent_once, _poll, frozenset({"c3", "g1b"})),
         Scene("approval", _mostly_leave, _held, _poll, frozenset({"c1", "c2"}), Guard(0, 0)),
-        Scene("shutdown", _trouble, _owing, _stop_at_work),
+        Scene("shutdown", _trouble, _owing, _stop_at_work, cut_off=1),
     )
 }

@@ -131,17 +131,24 @@ class Rig:
             result = await self.poller.poll_once()
         return result
 
-    async def deliver(self) -> None:
-        """Run the dispatcher until nothing is due."""
+    async def deliver(self, patience: int = 0) -> None:
+        """Run the dispatcher until nothing is due; with ``patience``, or nothing settles for so many looks.
+
+        A claim that never ends looks like one that is under way.
+        """
         stop = asyncio.Event()
         routes = {name: Route(sink, WEBHOOK_SCHEDULE, 16, None) for name, sink in self.sinks.items()}
         dispatcher = Dispatcher(routes, self.lanes, self.still, random.Random(0))
         await self.store.sync_time()
         running = asyncio.create_task(dispatcher.run(stop, timedelta(seconds=1)))
         try:
-            while await self.is_due():
+            before, looks = -1, 0
+            while await self.is_due() and not (patience and looks > patience):
                 await asyncio.sleep(0)
                 assert not running.done(), running.exception()
+                if patience:
+                    settled = await self.redis.xlen(self.keys.attempts)
+                    before, looks = settled, looks + 1 if settled == before else 0
         finally:
             stop.set()
             await running

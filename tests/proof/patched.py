@@ -1,0 +1,60 @@
+"""A notifier with a bug, and what a proof finds out about it.
+
+The bugs are patches in ``bugs/``: mistakes of design that other notifiers were built with. A patch is applied
+to a copy of ``notifier/``, and the proof runs in a process that has the copy in place of the original.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import msgspec
+
+from tests.proof.tally import Tally
+
+ROOT = Path(__file__).parents[2]
+BUGS = {path.stem: path for path in sorted((Path(__file__).parent / "bugs").glob("*.patch"))}
+_CODE = """
+import sys
+import msgspec, notifier
+assert notifier.__file__.startswith({tree!r}), notifier.__file__
+{code}
+sys.stdout.buffer.write(b"\\n" + msgspec.json.encode(tally))
+"""
+
+
+@contextmanager
+def patched_tree(bug: str) -> Iterator[Path]:
+    """A directory with the tests, and with a copy of ``notifier/`` that has the bug."""
+    with TemporaryDirectory(prefix="ntf-bug-", dir="/tmp") as directory:
+        tree = Path(directory)
+        shutil.copytree(ROOT / "notifier", tree / "notifier")
+        (tree / "tests").symlink_to(ROOT / "tests")
+        subprocess.run(["git", "apply", str(BUGS[bug])], cwd=tree, check=True, env=_outside_of_git(tree))
+        yield tree
+
+
+def tally_with(bug: str, code: str) -> Tally:
+    """The ``tally`` that ``code`` assigns, with the bug in place."""
+    with patched_tree(bug) as tree:
+        done = subprocess.run(
+            [sys.executable, "-c", _CODE.format(tree=str(tree), code=code)],
+            cwd=tree,
+            env=os.environ | {"PYTHONPATH": str(tree)},
+            stdout=subprocess.PIPE,
+            timeout=110,
+            check=True,
+        )
+    return msgspec.json.decode(done.stdout.rpartition(b"\n")[2], type=Tally)
+
+
+def _outside_of_git(tree: Path) -> dict[str, str]:
+    """Without this ``git apply`` takes paths from the root of a repository around the tree, if there is one."""
+    return os.environ | {"GIT_CEILING_DIRECTORIES": str(tree.parent)}

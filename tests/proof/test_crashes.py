@@ -1,0 +1,51 @@
+"""A worker may die at any opcode, twice, or stand still; and with a known mistake of design it may not."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from tests.proof import crashes, paused
+from tests.proof.patched import BUGS, tally_with
+from tests.proof.spread import quietly
+
+#: Each bug with the proof that must find it, as short as finds it surely.
+FOUND_BY = {
+    "two-writes": 'from tests.proof import crashes; tally = crashes.edges("commit")',
+    "settled-before-sent": 'from tests.proof import crashes; tally = crashes.edges("deliver")',
+    "retry-in-memory": 'from tests.proof import crashes; tally = crashes.edges("retry")',
+    "claim-without-end": 'from tests.proof import crashes; tally = crashes.edges("deliver")',
+    "no-fence": "from tests.proof import paused; tally = paused.run(0.02, 1, print)",
+}
+
+
+@pytest.fixture
+def seed() -> int:
+    chosen = random.SystemRandom().randrange(10**6)
+    print(f"seed {chosen}")
+    return chosen
+
+
+def test_nothing_is_lost_invented_or_misordered_wherever_a_worker_dies(seed):
+    tally = crashes.run(0.015, seed, quietly)
+    assert tally.is_clean, tally
+    assert tally.trials >= 150
+    assert tally.faults > tally.trials  # some died twice
+
+
+def test_a_poller_that_stood_still_past_its_lease_commits_nothing(seed):
+    tally = paused.run(0.06, seed, quietly)
+    assert tally.is_clean, tally
+    assert tally.trials >= 30
+
+
+@pytest.mark.parametrize("bug", FOUND_BY)
+def test_control_a_notifier_with_a_mistake_of_design_is_found_out(bug):
+    tally = tally_with(bug, FOUND_BY[bug])
+    assert tally.trials, tally
+    assert not tally.is_clean, tally
+
+
+def test_every_mistake_that_is_kept_is_tried():
+    assert FOUND_BY.keys() == BUGS.keys()
