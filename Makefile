@@ -7,7 +7,7 @@ FIND_PYTHON := for p in $(PYTHON) python3 python3.13 python3.12 python3.11 pytho
 CONFIG ?= config/notifier.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check run lint format types layers bench schema clean
+.PHONY: help demo test prove check run lint format types layers bench schema clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -17,6 +17,9 @@ demo: $(VENV)/.installed  ## the whole notifier at work on a simulated account; 
 
 test: $(VENV)/.installed-dev  ## all tests, under five minutes
 	@$(BIN)/pytest -n 2 --dist worksteal
+
+prove: $(VENV)/.installed-dev  ## the proofs of docs/guarantees.md at full length, about half an hour
+	@$(BIN)/python -m tests.proof
 
 check: format-check lint types layers test  ## the whole gate: format, lint, types, layers, tests
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.table import Table
 
-from tests.proof.promises import PROMISES
+from tests.proof.promises import promises
 from tests.proof.tally import Proof, Tally
 
 #: Modules of this package, each with a ``PROOF``: the quickest to tell something first.
@@ -99,7 +99,7 @@ def _by_proof(tallies: list[tuple[Proof, Tally, float]]) -> Table:
 def _by_promise(tallies: list[tuple[Proof, Tally, float]]) -> Table:
     """The sums over the proofs that try a promise; a proof that tries several counts for each."""
     table = _table("promise", "proofs")
-    for number, words in PROMISES.items():
+    for number, words in promises().items():
         mine = [(proof, tally) for proof, tally, _ in tallies if number in proof.promises]
         total = Tally()
         for _, tally in mine:

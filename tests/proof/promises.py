@@ -1,28 +1,20 @@
-"""The promises by number, as docs/guarantees.md words them, for the table at the end of a run."""
+"""The promises by number, in the words of docs/guarantees.md."""
 
 from __future__ import annotations
 
-PROMISES = {
-    "P1": "never invented",
-    "P2": "never falsely removed",
-    "P3": "mass guard",
-    "P4": "baseline without events",
-    "P5": "converges",
-    "P6": "drift-proof",
-    "P7": "identity of what returns",
-    "P8": "atomic commit",
-    "P9": "crash-proof",
-    "P10": "committed once",
-    "P11": "fenced",
-    "P13": "fails loudly at start",
-    "P14": "at least once, or visible",
-    "P15": "ordered",
-    "P18": "poison-proof",
-    "P19": "clean stop",
-    "P22": "no request forgery",
-    "P23": "no secret, no EIN",
-    "P24": "bounded",
-    "P25": "inert configuration",
-    "P26": "never silently stalled",
-    "P27": "leak-free",
-}
+import re
+from pathlib import Path
+
+PAGE = Path(__file__).parents[2] / "docs" / "guarantees.md"
+_HEADING = re.compile(r"^### (P\d+) (.+)$", re.MULTILINE)
+
+
+def promises() -> dict[str, str]:
+    """Each promise's heading, by its number."""
+    return dict(_HEADING.findall(PAGE.read_text(encoding="utf-8")))
+
+
+def sections() -> dict[str, str]:
+    """What the page says about each promise, by its number."""
+    parts = re.split(r"^##+ (?=P?\d|[A-Z])", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {part.split(" ", 1)[0]: part for part in parts if re.match(r"P\d+ ", part)}
