@@ -101,22 +101,9 @@ class KillRun:
         for id_ in settled[: self._rng.randint(1, 4)]:
             if len(stage.world.journal) >= target:
                 return
-            stage.do(lambda id_=id_: self._move(stage, id_))
-
-    def _move(self, stage: Stage, id_: str) -> None:
-        world, chance = stage.world, self._rng.random()
-        options = lifecycle.moves(world.connection(id_))
-        if chance < 0.03:
-            world.add_connection()
-        elif chance < 0.05 and self._gone_untold(stage) < MOST_GONE:
-            world.remove_connection(id_)
-        elif options:
-            move = self._rng.choice(options)
-            world.change(id_, lambda item: lifecycle.apply(item, move, stage.clock.now(), world.new_id))
-        else:
-            group = self._rng.choice(world.connection(id_)["group_connections"])
-            turned = "completed" if group["status"] == "needs_attention" else "needs_attention"
-            world.set_group_status(id_, group["id"], turned)
+            stage.do(
+                lambda id_=id_: move(stage, self._rng, id_, lambda: self._gone_untold(stage) < MOST_GONE)
+            )
 
     def _gone_untold(self, stage: Stage) -> int:
         """How many connections are gone and not yet told as removed: more than five would be held."""
@@ -147,6 +134,23 @@ class KillRun:
 
     def _is_told(self, stage: Stage) -> bool:
         return not self._behind(stage) and not self._redis.zcard(self._keys.lanes("backend"))
+
+
+def move(stage: Stage, rng: random.Random, id_: str, may_remove: Callable[[], bool]) -> None:
+    """Let something happen to a connection, or now and then let one begin."""
+    world, chance = stage.world, rng.random()
+    options = lifecycle.moves(world.connection(id_))
+    if chance < 0.03:
+        world.add_connection()
+    elif chance < 0.05 and may_remove():
+        world.remove_connection(id_)
+    elif options:
+        step = rng.choice(options)
+        world.change(id_, lambda item: lifecycle.apply(item, step, stage.clock.now(), world.new_id))
+    else:
+        group = rng.choice(world.connection(id_)["group_connections"])
+        turned = "completed" if group["status"] == "needs_attention" else "needs_attention"
+        world.set_group_status(id_, group["id"], turned)
 
 
 def _per_connection(stage: Stage) -> Counter[str]:
