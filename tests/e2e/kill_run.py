@@ -65,7 +65,7 @@ class KillRun:
                 self._one_life(stage, config, round(transitions * number / kills), number)
                 if number % 10 == 0:
                     self._say(f"{number} kills, {len(stage.world.journal)} transitions, {_count(receiver)}")
-            return self._rest(stage, config, receiver, before)
+            return self._rest(stage, config, receiver, before, transitions)
 
     def _one_life(self, stage: Stage, config: Path, target: int, number: int) -> None:
         """A worker lives for a moment; meanwhile the journal grows to ``target``, as far as it may."""
@@ -76,11 +76,12 @@ class KillRun:
                     self._change(stage, target)
                 time.sleep(min(0.02, max(0.0, end - time.monotonic())))
 
-    def _rest(self, stage: Stage, config: Path, receiver: Receiver, before: Any) -> Verdict:
-        """The last worker runs until nothing is owed; then the verdict."""
+    def _rest(self, stage: Stage, config: Path, receiver: Receiver, before: Any, target: int) -> Verdict:
+        """The last worker runs until all has happened and nothing is owed; then the verdict."""
         self._say(f"the last worker: {len(stage.world.journal)} transitions, {_count(receiver)}")
         with Worker(self._place, config, name="last") as worker:
             worker.until_polled()
+            wait_until(lambda: self._has_happened(stage, target), "all has happened", REST_WITHIN_S)
             try:
                 wait_until(lambda: self._is_told(stage), "everything is delivered", REST_WITHIN_S)
             except AssertionError as error:  # the verdict says what is missing
@@ -104,6 +105,13 @@ class KillRun:
             stage.do(
                 lambda id_=id_: move(stage, self._rng, id_, lambda: self._gone_untold(stage) < MOST_GONE)
             )
+
+    def _has_happened(self, stage: Stage, target: int) -> bool:
+        """Go on changing; lives on a slow machine may have been too short for all of it."""
+        if len(stage.world.journal) < target:
+            self._change(stage, target)
+            time.sleep(0.02)
+        return len(stage.world.journal) >= target
 
     def _gone_untold(self, stage: Stage) -> int:
         """How many connections are gone and not yet told as removed: more than five would be held."""

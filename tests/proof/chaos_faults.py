@@ -110,22 +110,19 @@ class Faults:
         """Do it, and see to its end; False where it cannot be done now."""
         match kind:
             case "source":
-                return self._hurt_source()
+                self._hurt_source()
             case "receivers":
-                return self._hurt_receiver(self._rng.choice(self._receivers[:2]))
+                self._hurt_receiver(self._rng.choice(self._receivers[:2]))
             case "kill the store" | "stop the store":
                 return self._hurt_store(kind)
-            case "cut all connections":
-                for proxy in self._proxies:
-                    self._stage.do(proxy.cut_all)
-                return True
             case "kill a replica" | "end a replica":
                 mortal = self._replicas[1:] if len(self._replicas) > 2 else self._replicas
                 return self._hurt_replica(kind, self._rng.choice(mortal))
             case "stop a replica past its lease":
                 return self._hurt_replica(kind, self._rng.choice(self._replicas))
             case _:
-                return self._hurt_network(kind, self._rng.choice(self._proxies))
+                self._hurt_network(kind, self._rng.choice(self._proxies))
+        return True
 
     def _hurt_replica(self, kind: str, replica: Replica) -> bool:
         if replica.state != "up" or not replica.has_started:
@@ -151,9 +148,12 @@ class Faults:
             self._later.after(self._rng.uniform(0.1, 1.5), self._server.go_on)
         return True
 
-    def _hurt_network(self, kind: str, proxy: Proxy) -> bool:
+    def _hurt_network(self, kind: str, proxy: Proxy) -> None:
         seconds = self._rng.uniform(0.2, 2.0)
-        if kind == "cut one replica off":
+        if kind == "cut all connections":
+            for each in self._proxies:
+                self._stage.do(each.cut_all)
+        elif kind == "cut one replica off":
             self._stage.do(proxy.refuse)
             self._later.after(seconds, lambda: self._stage.do(lambda: proxy.refuse(on=False)))
         elif kind == "a black hole for one replica":
@@ -162,18 +162,15 @@ class Faults:
         else:
             proxy.choose = Chance(random.Random(self._rng.random()), one_in=8, most_s=0.5)
             self._later.after(seconds, lambda: setattr(proxy, "choose", never))
-        return True
 
-    def _hurt_source(self) -> bool:
+    def _hurt_source(self) -> None:
         kind, options = self._rng.choice(SOURCE)
         self.counts[f"source: {kind}"] += 1
         self._stage.fault(kind, **options)
-        return True
 
-    def _hurt_receiver(self, receiver: Receiver) -> bool:
+    def _hurt_receiver(self, receiver: Receiver) -> None:
         """It refuses everybody, is slow, or is down, for a moment."""
         answer = self._rng.choice((SLOW, DOWN, CLOSED))
         receiver.mood = lambda _id: answer
         usual = self._moods[receiver.name]
         self._later.after(self._rng.uniform(0.5, 1.5), lambda: setattr(receiver, "mood", usual))
-        return True
