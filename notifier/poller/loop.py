@@ -197,6 +197,8 @@ class Poller:
         try:
             findings = await look.run()
         except codec.Undecodable as error:
+            if (await store.meta()).version != chain.version:
+                raise StateMoved("the state moved on while it was read") from error
             self._must_reset = "unreadable"
             self._forget()
             return PollResult("failed", f"{error}; the next poll takes a new baseline")

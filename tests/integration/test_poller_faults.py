@@ -329,3 +329,22 @@ async def test_two_sinks_that_fail_at_once_are_two_events(redis_client, clock, m
         body["data"]["id"] for body in rig.sinks["backend"].got if body["type"] == "notifier.sink_failing"
     ]
     assert len(set(failing)) == 2
+
+
+async def test_a_state_that_moves_on_while_it_is_read_is_not_taken_for_lost(rig, many, monkeypatch):
+    await rig.poll()
+    many.set_status("conn_00", "gc_00_a", "a_word_that_is_new")
+    other, read = Rig(rig.redis, rig.clock, many), rig.store.states
+
+    async def read_too_late(ids):
+        monkeypatch.setattr(rig.store, "states", read)
+        assert (await other.poll()).events == 1  # our lease has ended
+        return await read(ids)
+
+    monkeypatch.setattr(rig.store, "states", read_too_late)
+    assert (await rig.poll()).outcome == "standby"
+    assert (await rig.poll(times=2)).baseline == ""
+    assert await rig.transitions() == [
+        ("group_connection.status_changed", "gc_00_a", "pending", "a_word_that_is_new")
+    ]
+    assert "notifier.state_lost" not in await rig.reports()
