@@ -46,6 +46,7 @@ from notifier.web.server import serve
 GRACE = timedelta(seconds=7)  # for attempts under way at a stop; the whole stop stays under ten seconds
 _SWEEP_EVERY = timedelta(hours=1)
 _HEARTBEAT_TIMEOUT_S = 5.0
+_HEARTBEAT_HEADERS = {"User-Agent": f"clasp-notifier/{__version__}"}
 _MAX_BACKOFF_S = 15.0
 
 _log = structlog.get_logger()
@@ -225,20 +226,29 @@ def _polled(health: Health) -> Callable[[PollResult], None]:
 
 @asynccontextmanager
 async def _heartbeat(config: Config) -> AsyncIterator[Callable[[], None]]:
-    """Calls ``heartbeat_url``, if there is one, beside the polls: a slow monitor delays nothing."""
+    """Calls ``heartbeat_url``, if there is one, beside the polls: a slow monitor delays nothing.
+
+    Not with an httpx client, which writes whole URLs to its log. The answer's body is not read.
+    """
     if config.heartbeat_url is None:
         yield lambda: None
         return
     url = config.heartbeat_url.get_secret_value()
     beats: set[asyncio.Task[None]] = set()
-    async with httpx.AsyncClient(timeout=_HEARTBEAT_TIMEOUT_S, trust_env=False) as client:
+    async with httpx.AsyncHTTPTransport(trust_env=False) as http:
 
         async def beat() -> None:
             try:
-                response = await client.get(url)
-                response.raise_for_status()
-            except httpx.HTTPError as error:
+                async with asyncio.timeout(_HEARTBEAT_TIMEOUT_S):
+                    response = await http.handle_async_request(
+                        httpx.Request("GET", url, headers=_HEARTBEAT_HEADERS)
+                    )
+                    await response.aclose()
+            except (TimeoutError, httpx.HTTPError, httpx.InvalidURL) as error:
                 _log.warning("heartbeat.failed", error=type(error).__name__)
+            else:
+                if not response.is_success:
+                    _log.warning("heartbeat.failed", error=f"HTTP {response.status_code}")
 
         def start() -> None:
             if not beats:  # the one before is still under way: the monitor is slow, one is enough

@@ -31,6 +31,7 @@ from notifier.errors import ConfigError, SourceError, SourceInvalid, SourceUnava
 MAX_PAGES = 100_000
 MAX_EMPTY_PAGES = 100  # in a row
 MAX_CURSOR = 4096  # characters
+MAX_VALUES = 400_000  # in one answer; a page of 100 connections has some thousands
 _MAX_ID = 255
 _MAX_NAME = 255
 _ATTEMPTS = 4
@@ -194,6 +195,7 @@ class ClaspClient:
             return None
         if answer.status != HTTPStatus.OK:
             raise self._error(answer)
+        _refuse_masses(answer)
         if _decoded(_identified, answer).id != id:
             raise SourceInvalid("Clasp answered with another connection than the one asked for")
         return msgspec.Raw(answer.body or b"")
@@ -222,6 +224,7 @@ class ClaspClient:
             return None
         if answer.status != HTTPStatus.OK:
             raise self._error(answer)
+        _refuse_masses(answer)
         found = _decoded(_named, answer)
         if found.id != id_:
             raise SourceInvalid(f"Clasp answered with another object of {path} than the one asked for")
@@ -324,6 +327,7 @@ def _is_circle(cursor: str, followed: set[bytes]) -> bool:
 
 def _opened_answer(answer: Answer) -> _Envelope:
     """The envelope of a page. Where one item is not valid JSON, the others still count."""
+    _refuse_masses(answer)
     try:
         return _decoded(_envelope, answer)
     except SourceInvalid:
@@ -332,6 +336,12 @@ def _opened_answer(answer: Answer) -> _Envelope:
         except SourceInvalid:
             pass  # what the strict decoder said is the better message
         raise
+
+
+def _refuse_masses(answer: Answer) -> None:
+    """Count before decoding: each value costs a hundred times its byte in memory, and time of the loop."""
+    if (answer.body or b"").count(b",") > MAX_VALUES:
+        raise SourceInvalid(f"Clasp's answer holds more than {MAX_VALUES:,} values")
 
 
 def _opened(body: bytes) -> _Envelope:

@@ -30,6 +30,7 @@ from ruamel.yaml.reader import ReaderError
 Path = tuple[str | int, ...]
 MAX_DEPTH = 50
 MAX_NODES = 20_000
+MAX_KEY = 1024  # characters; YAML's own limit of keys that are not marked with "?"
 
 _BOOL = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _NULL = {"", "~", "null", "Null", "NULL"}
@@ -215,6 +216,8 @@ class _Builder:
             raise Unparsable(
                 line, "a key must be a word, not a list or mapping (a { or [ that needs quotes?)"
             )
+        if len(event.value) > MAX_KEY:
+            raise Unparsable(line, f"a key of more than {MAX_KEY} characters")
         if event.value == "<<" and event.style is None:
             raise Unparsable(line, "merge keys (<<) are not allowed: write the keys out")
         top.key, top.key_line = event.value, line

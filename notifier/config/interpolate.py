@@ -72,11 +72,6 @@ class _Expander:
         value, end = self._text(text, 0, variables, depth=0)
         if end != len(text):  # pragma: no cover -- at depth 0 a brace is text
             raise _Unexpandable(_FORMS)
-        self._left -= len(value)
-        if self._left < 0:
-            raise _Unexpandable(
-                f"the values of all variables together come to more than {MAX_EXPANDED} bytes"
-            )
         return value, tuple(dict.fromkeys(variables))
 
     def _text(self, text: str, start: int, variables: list[str], *, depth: int) -> tuple[str, int]:
@@ -117,6 +112,7 @@ class _Expander:
             raise _Unexpandable(f'"${{{name[0]}" does not end as it should; {_FORMS}')
         value = self._lookup(name[0])
         if value is not None:
+            self._spend(len(value))
             variables.append(name[0])
             return value, end + 1
         if missing is not None:
@@ -125,6 +121,14 @@ class _Expander:
             raise _missing(name[0], is_empty=name[0] in self._env)
         variables.extend((name[0], *used))
         return default, end + 1
+
+    def _spend(self, size: int) -> None:
+        """Count a value before it is put in: what is refused was never built."""
+        self._left -= size
+        if self._left < 0:
+            raise _Unexpandable(
+                f"the values of all variables together come to more than {MAX_EXPANDED} bytes"
+            )
 
     def _lookup(self, name: str) -> str | None:
         """The value, or None where there is none."""

@@ -12,6 +12,9 @@ from string import Formatter
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 LINK_FIELDS = ("external_id", "id")
+_LONGEST_HOST = 254  # characters, with a dot at the end
+_LONGEST_LINK = 2000  # characters: browsers and Slack take little more
+_MOST_FIELDS = 10
 _HOST = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9_-]{1,63}(?<!-))*\.?", re.ASCII | re.IGNORECASE)
 _NUMERIC_END = re.compile(r"(^|\.)(0x[0-9a-f]*|[0-9]+)\.?$", re.ASCII | re.IGNORECASE)
 _STORE_SCHEMES = ("redis", "rediss", "unix", "embedded")
@@ -72,6 +75,10 @@ def link_template(text: str) -> str:
         fields = [part[1:] for part in Formatter().parse(text) if part[1] is not None]
     except ValueError:
         raise ValueError('has a "{" without "}"') from None
+    if len(text) > _LONGEST_LINK or len(fields) > _MOST_FIELDS:
+        raise ValueError(
+            f"is longer than {_LONGEST_LINK} characters, or holds more than {_MOST_FIELDS} fields"
+        )
     if any(name not in LINK_FIELDS or spec or conversion for name, spec, conversion in fields):
         raise ValueError("may hold {external_id} and {id} only")
     parts = check_url(re.sub(r"\{\w+\}", "x", text))
@@ -106,7 +113,7 @@ def _check_host(host: str) -> None:
         return
     if _NUMERIC_END.search(host):
         raise ValueError("names a host by a number that is no ordinary IP address")
-    if not _HOST.fullmatch(host):
+    if len(host) > _LONGEST_HOST or not _HOST.fullmatch(host):
         raise ValueError("names a host that is neither a name nor an IP address")
 
 

@@ -43,6 +43,7 @@ SELF_REPORTS = "self_reports"
 
 _MOST_LISTED = 12
 _LONGEST_SHOWN = 48
+_LONGEST_JUDGED = 200  # a longer word is not looked through for secrets, and not shown
 # Words that may be a credential in the wrong place: known prefixes, addresses, long runs with digits.
 _SECRETIVE = re.compile(r"xox|whsec_|sk_|://|@|(?=\S*\d)\S{24}", re.IGNORECASE)
 
@@ -75,9 +76,13 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 def shown(word: str) -> str:
     """The word in quotes, cut short; only ``"..."`` where it might be a secret."""
-    if _SECRETIVE.search(word):
+    if _may_be_secret(word):
         return '"..."'
     return json.dumps(word if len(word) <= _LONGEST_SHOWN else word[:_LONGEST_SHOWN] + "...")
+
+
+def _may_be_secret(word: str) -> bool:
+    return len(word) > _LONGEST_JUDGED or _SECRETIVE.search(word) is not None
 
 
 def path_text(path: Iterable[str | int]) -> str:
@@ -87,6 +92,6 @@ def path_text(path: Iterable[str | int]) -> str:
         if isinstance(part, int):
             text += f"[{part}]"
         else:
-            plain = re.fullmatch(r"[\w-]+", part) and not _SECRETIVE.search(part)
+            plain = re.fullmatch(r"[\w-]+", part) and not _may_be_secret(part)
             text += ("." if text else "") + (part if plain else shown(part))
     return text
