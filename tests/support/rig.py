@@ -76,9 +76,17 @@ class Rig:
     """One replica. ``poll`` lets an interval pass and polls once; ``deliver`` runs the dispatcher to rest."""
 
     def __init__(
-        self, redis, clock, account: Account, config: Any = None, name: str = "test", **settings: Any
+        self,
+        redis,
+        clock,
+        account: Account,
+        config: Any = None,
+        name: str = "test",
+        source_url: str = BASE,
+        **settings: Any,
     ) -> None:
         self.redis = redis
+        self.source_url = source_url
         self.clock = clock
         self.account = account
         self.keys = Keys(name)
@@ -105,7 +113,7 @@ class Rig:
 
     def _poller(self) -> Poller:
         source = ClaspClient(
-            base_url=BASE,
+            base_url=self.source_url,
             api_key="key",
             api_version="2026-04-24",
             page_size=100,
