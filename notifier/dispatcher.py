@@ -27,6 +27,7 @@ from notifier.core.results import AttemptResult
 from notifier.core.retry import Outcome, Verdict, decide
 from notifier.errors import DeliveryError, StoreError, StoreUnavailable, TemporaryFailure
 from notifier.sinks.contract import Attempt, Receipt, Sink
+from notifier.store.client import LAST_WORD_S
 from notifier.store.lanes import CLAIM_MARGIN, Claim, Lanes
 
 SUSPECT = 2  # claims in a row that ended without a settle; the next is made alone, one more is poison
@@ -85,7 +86,7 @@ class Dispatcher:
             self._wakes[name].set()
 
     async def run(self, stop: asyncio.Event, grace: timedelta) -> None:
-        """Deliver until ``stop`` is set, then give attempts under way ``grace`` to end."""
+        """Deliver until ``stop`` is set; attempts under way may end until ``grace`` after it."""
         async with asyncio.TaskGroup() as tasks:
             for name, route in self._routes.items():
                 tasks.create_task(self._serve(name, route, stop, grace))
@@ -93,7 +94,7 @@ class Dispatcher:
     async def _serve(self, name: str, route: Route, stop: asyncio.Event, grace: timedelta) -> None:
         under_way: set[asyncio.Task[None]] = set()
         wake = self._wakes[name]
-        stopped = asyncio.create_task(stop.wait())
+        stopped = asyncio.create_task(self._moment_of(stop))
 
         def ended(task: asyncio.Task[None]) -> None:
             under_way.discard(task)
@@ -121,9 +122,15 @@ class Dispatcher:
                             suspect = await self._claim(name, route, 1, alone=True)
                         start(suspect.claims)
                         await _all_ended(under_way, stopped)
-                await _drain(under_way, grace)
+                since_stop_s = self._clock.monotonic() - await stopped  # a claim may have held us up
+                await _drain(under_way, max(0.0, grace.total_seconds() - since_stop_s))
         finally:
             stopped.cancel()
+
+    async def _moment_of(self, stop: asyncio.Event) -> float:
+        """When it is set, on the monotonic clock."""
+        await stop.wait()
+        return self._clock.monotonic()
 
     async def _claim(self, name: str, route: Route, places: int, *, alone: bool) -> _Claimed:
         """As many lanes as there are places, or one suspect ``alone``."""
@@ -143,7 +150,7 @@ class Dispatcher:
         wait = _LOOK_EVERY if batch.wait is None else min(batch.wait, _LOOK_EVERY)
         return _Claimed(claims, wait, batch.suspects)
 
-    async def _pause(self, wait: timedelta, wake: asyncio.Event, stopped: asyncio.Task[bool]) -> None:
+    async def _pause(self, wait: timedelta, wake: asyncio.Event, stopped: asyncio.Task[float]) -> None:
         """Until time has passed, an attempt ended, work came, or we stop."""
         if wait <= timedelta():
             await self._clock.sleep(0)
@@ -248,9 +255,10 @@ class Dispatcher:
 
     async def _give_back(self, claim: Claim) -> None:
         try:
-            await asyncio.shield(self._lanes.release(claim))
-        except StoreError as error:
-            _log.warning("release.failed", sink=claim.sink, error=str(error))
+            async with asyncio.timeout(LAST_WORD_S):
+                await self._lanes.release(claim)
+        except (StoreError, TimeoutError) as error:  # the claim ends by itself
+            _log.warning("release.failed", sink=claim.sink, error=str(error) or "the store does not answer")
 
 
 _POISON = Outcome(
@@ -260,17 +268,17 @@ _POISON = Outcome(
 )
 
 
-async def _all_ended(tasks: set[asyncio.Task[None]], stopped: asyncio.Task[bool]) -> bool:
+async def _all_ended(tasks: set[asyncio.Task[None]], stopped: asyncio.Task[float]) -> bool:
     """Wait until nothing is under way any more; False where the stop came first."""
     while tasks and not stopped.done():
         await asyncio.wait({stopped, *tasks}, return_when=asyncio.FIRST_COMPLETED)
     return not stopped.done()
 
 
-async def _drain(tasks: set[asyncio.Task[None]], grace: timedelta) -> None:
+async def _drain(tasks: set[asyncio.Task[None]], seconds: float) -> None:
     """Let attempts end by themselves for a while; then cancel them, which gives their claims back."""
     if tasks:
-        _, late = await asyncio.wait(set(tasks), timeout=grace.total_seconds())
+        _, late = await asyncio.wait(set(tasks), timeout=seconds)
         for task in late:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)

@@ -30,6 +30,7 @@ from notifier.poller.commits import Chain, event_entry, route
 from notifier.poller.cycle import Cycle
 from notifier.poller.look import Findings, Look, Memory, Settings, Tools
 from notifier.poller.traversal import Complete, Partial
+from notifier.store.client import LAST_WORD_S
 from notifier.store.lanes import FAILING_AFTER, Lanes, SinkHealth
 from notifier.store.state import InboxEntry, Lease, Meta
 
@@ -86,9 +87,10 @@ class Poller:
             beat = min(beat, self._settings.interval)
             await self._wait(stop, began + beat.total_seconds())
         try:
-            await self._tools.store.give_back_lease(self._holder)
-        except StoreError as error:
-            _log.warning("lease.not_given_back", error=str(error))
+            async with asyncio.timeout(LAST_WORD_S):
+                await self._tools.store.give_back_lease(self._holder)
+        except (StoreError, TimeoutError) as error:  # it ends by itself
+            _log.warning("lease.not_given_back", error=str(error) or "the store does not answer")
 
     async def _unless_stopped(
         self, poll: Coroutine[None, None, PollResult], stop: asyncio.Event

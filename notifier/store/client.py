@@ -33,6 +33,8 @@ from notifier.errors import ConfigError, StoreError, StoreUnavailable, StoreUnfi
 from notifier.store.embedded import open_embedded
 
 TIMEOUT_S = 5.0
+#: For what a worker that ends gives back: a stop must be in time though the store answers nothing.
+LAST_WORD_S = 1.0
 MAX_CONNECTIONS = 32
 _HEALTH_CHECK_S = 30
 _MAX_TEXT = 300

@@ -166,6 +166,35 @@ async def test_a_stop_gives_attempts_under_way_back_and_counts_them_for_nothing(
     assert (claim.claims, claim.attempts) == (1, 0)
 
 
+async def test_a_stop_ends_though_the_store_answers_nothing(rig, owe, monkeypatch):
+    gate = Gate()
+    await owe(("a", "a1"))
+    stop = asyncio.Event()
+    running = asyncio.create_task(dispatcher(rig, gate).run(stop, timedelta(0)))
+    await gate.entered.wait()
+    monkeypatch.setattr("notifier.dispatcher.LAST_WORD_S", 0.01)
+    for name in ("_settle", "_claim"):
+        monkeypatch.setattr(rig.lanes, name, say_nothing)
+    stop.set()
+    async with asyncio.timeout(20):
+        await running
+    assert gate.cancelled == ["a1"]
+
+
+async def test_a_poller_stops_though_the_store_answers_nothing(rig, monkeypatch):
+    await rig.store.sync_time()
+    stop = asyncio.Event()
+    stop.set()
+    monkeypatch.setattr("notifier.poller.loop.LAST_WORD_S", 0.01)
+    monkeypatch.setattr(rig.store, "_lease", say_nothing)
+    async with asyncio.timeout(20):
+        await rig.poller.run(stop)
+
+
+async def say_nothing(**_kwargs) -> None:
+    await asyncio.Event().wait()
+
+
 async def die_under_way(rig, clock, times: int) -> None:
     """Claim everything and never settle, as a worker does that is killed."""
     for _ in range(times):
