@@ -43,9 +43,10 @@ _PIECE = 250
 _GO_ON = 0.05  # of the cuts that leave a store which was taken to rest before
 _BACK = 400  # cuts that undo several polls, at full scale
 _BASELINE = 300  # cuts inside the baseline
-_WHEN = ("timestamp", "observed_between")
+_LATER_S = 60.0  # between the cut and the restart: the lease of whoever polled then has ended
 #: What the commits do that are cut at every byte (the removal is told when nothing more happens).
-_KINDS = {"bundled": ("status", "add", "nothing", "several"), "redis": ("status", "nothing")}
+_KINDS = {"bundled": ("status", "add", "nothing", "several"), "redis": ("status",)}
+_COMMITS = 60  # the last ones, with and without events, that are cut at every command
 
 Body = dict[str, Any]
 
@@ -68,7 +69,7 @@ async def try_cut(redis: Redis, recording: Recording, cut: Cut) -> Verdict:
     """What is wrong after this cut. ``redis`` is a client of the server that has loaded what is left."""
     moment = recording.moments[cut.moment]
     account = Account(*copy.deepcopy(moment.listed), page_size=4)
-    rig = rig_on(redis, account, moment.passed_s)
+    rig = rig_on(redis, account, moment.passed_s + _LATER_S)
     if not (await rig.store.meta()).epoch:
         return await _begin_anew(rig)
     kept = await _events(rig)
@@ -160,7 +161,7 @@ def _not_found_again(undone: Sequence[Body], found: Sequence[Body], moment: Mome
     def is_due(body: Body) -> bool:
         entity, parent = body["data"]["entity"], body["data"]["connection"]["id"]
         is_alone = steps[entity["id"]] == 1 and steps[parent] <= 1
-        return is_alone and (parent in live or entity["id"] == parent)
+        return is_alone and (parent in live or body["type"] == "connection.removed")
 
     again = _ids(found)
     return [
@@ -186,11 +187,12 @@ def _told_otherwise(
     before: Sequence[Body], after: Sequence[Body], where: str, *, is_one_poll: bool
 ) -> list[str]:
     """Ids under which something else is told than before the cut."""
-    told = {body["data"]["id"]: _what(body, is_one_poll=is_one_poll) for body in before}
+    told = {body["data"]["id"]: body for body in before if "entity" in body["data"]}
+    pairs = [(told[body["data"]["id"]], body) for body in after if body["data"]["id"] in told]
     return [
-        f"{where}: {body['data']['id']} was {told[body['data']['id']]}, is {what}"
-        for body in after
-        if told.get(body["data"]["id"], what := _what(body, is_one_poll=is_one_poll)) != what
+        f"{where}: {is_['data']['id']} was {was['data']}, is {is_['data']}"
+        for was, is_ in pairs
+        if _what(was, is_one_poll=is_one_poll) != _what(is_, is_one_poll=is_one_poll)
     ]
 
 
@@ -201,10 +203,10 @@ def _what(body: Body, *, is_one_poll: bool) -> Body:
     what is there now.
     """
     whole = {"type": body["type"], **body["data"]}
-    names = (
-        whole.keys() - {"observed_between"} if is_one_poll else {"type", "entity", "from", "to", "changed"}
-    )
-    return {name: whole.get(name) for name in names}
+    if is_one_poll:
+        return {name: value for name, value in whole.items() if name != "observed_between"}
+    entity = {name: whole["entity"][name] for name in ("kind", "id", "status")}
+    return {"entity": entity, **{name: whole[name] for name in ("type", "from", "to", "changed")}}
 
 
 # --- all of them ---
@@ -284,6 +286,7 @@ def cuts_of(recording: Recording, kinds: Sequence[str], rng: random.Random, scal
     first = next(start for start, _, moment in recording.commits if moment)
     edges = {at + by for at in (command.end for command in recording.commands) for by in (-1, 0, 1)}
     late = sorted(at for at in edges if first < at <= len(recording.file))
+    last = [at for at in late if at >= recording.commits[-_COMMITS][0]]
     early = sorted(at for at in range(first) if at in edges or not at % 7)
 
     def some(places: Sequence[int], most: float = math.inf) -> list[int]:
@@ -292,7 +295,7 @@ def cuts_of(recording: Recording, kinds: Sequence[str], rng: random.Random, scal
     one_poll = sorted(
         {
             *some(sorted(_bytes_of(recording, kinds))),
-            *some(late),
+            *some(last),
             *some(early, _BASELINE),
         }
     )

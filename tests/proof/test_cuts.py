@@ -25,7 +25,7 @@ SEED = 7
 
 @pytest.mark.parametrize("seed", [SEED])
 def test_a_file_cut_anywhere_keeps_state_and_history_together_and_the_rest_is_found_again(seed):
-    tally = cuts.run(0.003, seed, quietly)
+    tally = cuts.run(0.004, seed, quietly)
     assert tally.is_clean, tally
     assert tally.trials > 50
     assert tally.repeats > 50, "the cuts undid nothing that had been told"
