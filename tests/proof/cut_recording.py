@@ -168,6 +168,7 @@ def record(binary: str, seed: int) -> Recording:
     commands = list(_commands(file))
     before = statuses_of(moments[0].listed)
     commits = _commits(commands, [moment.version for moment in moments])
+    assert commits[-1][2] == len(moments) - 1, "the file does not hold everything"
     return Recording(binary, seed, file, files, before, moments, events, arrived, commands, commits)
 
 

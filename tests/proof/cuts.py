@@ -10,6 +10,9 @@ The receivers of a trial had taken everything by the time of the cut, also what 
 ``judge`` only those of their arrivals count that the kept ledger knows as delivered: all else must arrive
 (again), so no check of the oracle need be relaxed. That a repeat says what was said is checked here, on
 everything but when it was observed.
+
+Cuts within one commit should leave one and the same store. A hash over all of it tells whether they do: then
+only some are taken to rest again.
 """
 
 from __future__ import annotations
