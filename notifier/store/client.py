@@ -19,17 +19,13 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 import msgspec
 from redis import exceptions
 from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.connection import (
-    AbstractConnection,
-    Connection,
-    SSLConnection,
-    UnixDomainSocketConnection,
-)
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from notifier.clock import Clock
 from notifier.errors import ConfigError, StoreError, StoreUnavailable, StoreUnfit
+from notifier.store.connections import Tcp, Tls, Unix
 from notifier.store.embedded import open_embedded
 
 TIMEOUT_S = 5.0
@@ -143,7 +139,7 @@ def _tcp(parts: SplitResult, port: int | None, query: dict[str, str], directory:
         "socket_keepalive": True,
     }
     if parts.scheme == "redis":
-        return Address(Connection, kwargs)
+        return Address(Tcp, kwargs)
     verify = query.pop("verify", "full")
     if verify not in {"full", "none"}:
         raise ConfigError("store: ?verify= must be full or none")
@@ -155,11 +151,11 @@ def _tcp(parts: SplitResult, port: int | None, query: dict[str, str], directory:
         kwargs["ssl_ca_certs"] = str(directory / ca_file)
         if not (directory / ca_file).is_file():
             raise ConfigError(f"store: ?ca_file= names no file: {directory / ca_file}")
-    return Address(SSLConnection, kwargs)
+    return Address(Tls, kwargs)
 
 
 def _unix(path: str, database: int) -> Address:
-    return Address(UnixDomainSocketConnection, {"path": path, "db": database})
+    return Address(Unix, {"path": path, "db": database})
 
 
 def _database(text: str) -> int:

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 from redis import exceptions
-from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection
 
 from notifier.clock import SystemClock
 from notifier.errors import ConfigError, StoreError, StoreUnavailable, StoreUnfit
 from notifier.store.client import open_store, parse, translated
+from notifier.store.connections import Tcp, Tls, Unix
 
 HERE = Path("/nowhere")
 
@@ -22,19 +22,19 @@ async def opened(url, directory=HERE, **options):
 @pytest.mark.parametrize(
     ("url", "connection", "wanted"),
     [
-        ("redis://h", Connection, {"host": "h", "port": 6379, "db": 0}),
+        ("redis://h", Tcp, {"host": "h", "port": 6379, "db": 0}),
         (
             "redis://u%40x:p%2Fw@h:1/3",
-            Connection,
+            Tcp,
             {"host": "h", "port": 1, "db": 3, "username": "u@x", "password": "p/w"},
         ),
-        ("redis://:pw@[::1]:7/", Connection, {"host": "::1", "port": 7, "db": 0, "password": "pw"}),
-        ("rediss://h", SSLConnection, {"ssl_cert_reqs": "required", "ssl_check_hostname": True}),
-        ("rediss://h?verify=none", SSLConnection, {"ssl_cert_reqs": "none", "ssl_check_hostname": False}),
-        ("unix:///run/r.sock", UnixDomainSocketConnection, {"path": "/run/r.sock", "db": 0}),
+        ("redis://:pw@[::1]:7/", Tcp, {"host": "::1", "port": 7, "db": 0, "password": "pw"}),
+        ("rediss://h", Tls, {"ssl_cert_reqs": "required", "ssl_check_hostname": True}),
+        ("rediss://h?verify=none", Tls, {"ssl_cert_reqs": "none", "ssl_check_hostname": False}),
+        ("unix:///run/r.sock", Unix, {"path": "/run/r.sock", "db": 0}),
         (
             "unix://:pw@/run/r%20.sock?db=2",
-            UnixDomainSocketConnection,
+            Unix,
             {"path": "/run/r .sock", "db": 2, "password": "pw"},
         ),
     ],
