@@ -156,7 +156,7 @@ def error_text(answer: Answer, key: str) -> str:
     try:
         said = msgspec.json.decode(answer.body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return clean(answer.body[: 4 * _MAX_TEXT].decode(errors="replace"), key)
+        return clean(answer.body.decode(errors="replace"), key)
     if not isinstance(said, dict):
         return "JSON that is no object"
     parts = [

@@ -66,7 +66,7 @@ def closest(word: str, known: Iterable[str]) -> str | None:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """``; did you mean "when"?``, or the whole list where nothing is near and the list is short."""
-    words = list(known)
+    words = [one for one in known if not _may_be_secret(one)]  # names of sinks are the file's own words
     if close := closest(word, words):
         return f'; did you mean "{close}"?'
     if 0 < len(words) <= _MOST_LISTED:

@@ -95,7 +95,7 @@ class SlackSink:
         if self._webhook_url is not None:
             return "an incoming webhook cannot be tried without sending a message: use send-test"
         who = await self._call("auth.test", {})
-        told = f"the token belongs to {_shown(who.get('user'))} in {_shown(who.get('team'))}"
+        told = f"the token belongs to {self._shown(who.get('user'))} in {self._shown(who.get('team'))}"
         if not _CHANNEL_ID.fullmatch(self._channel):
             return f"{told}; that {self._channel} takes messages is only known by sending one: use send-test"
         try:
@@ -166,7 +166,7 @@ class SlackSink:
         return slack_errors.failure(
             code,
             status=status,
-            detail=_detail(data),
+            detail=self._detail(data),
             channel=channel,
             is_own_channel=channel == self._channel,
             retry_after=wait,
@@ -200,6 +200,22 @@ class SlackSink:
         if code := _webhook_error(said):
             raise slack_errors.failure(code, status=status, retry_after=wait)
         raise self._status(status, wait)
+
+    def _detail(self, data: Mapping[str, Any]) -> str:
+        """What Slack adds to an error: the scope that is missing, the first thing wrong with a block."""
+        needed = data.get("needed")
+        if isinstance(needed, str):
+            return f"needed: {self._quoted(needed, 100)}"
+        metadata = data.get("response_metadata")
+        messages = metadata.get("messages") if isinstance(metadata, dict) else None
+        return self._quoted(str(messages[0]), 200) if isinstance(messages, list) and messages else ""
+
+    def _shown(self, value: Any) -> str:
+        return self._quoted(value, 80) if isinstance(value, str) else "somebody"
+
+    def _quoted(self, text: str, limit: int) -> str:
+        """Words of whoever answered: on one line, bounded, and without our token."""
+        return clean(text.replace(self._token or "\0", "***"))[:limit]
 
     def _status(self, status: int, wait: timedelta | None) -> DeliveryError:
         if 200 <= status < 300:  # noqa: PLR2004
@@ -247,17 +263,3 @@ def _webhook_error(said: str) -> str | None:
         return None
     error = data.get("error") if isinstance(data, dict) else None
     return error if isinstance(error, str) else None
-
-
-def _detail(data: Mapping[str, Any]) -> str:
-    """What Slack adds to an error: the scope that is missing, the first thing wrong with a block."""
-    needed = data.get("needed")
-    if isinstance(needed, str):
-        return f"needed: {clean(needed)[:100]}"
-    metadata = data.get("response_metadata")
-    messages = metadata.get("messages") if isinstance(metadata, dict) else None
-    return clean(str(messages[0]))[:200] if isinstance(messages, list) and messages else ""
-
-
-def _shown(value: Any) -> str:
-    return clean(value)[:80] if isinstance(value, str) else "somebody"
