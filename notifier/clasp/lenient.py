@@ -14,8 +14,11 @@ import msgspec
 
 from notifier.errors import SourceInvalid
 
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s"{}\[\]:,]+', re.DOTALL)
+# Never tries anything twice (`++`), and takes a text that does not end for one token: else an answer full of
+# quotes would cost the square of its length.
+_TOKEN = re.compile(rb'"(?:[^"\\]++|\\.?)*+"?|[{}\[\]:,]|[^\s"{}\[\]:,]++', re.DOTALL)
 MAX_BYTES = 4 * 2**20  # ten times a large page; more would keep the worker busy for too long
+MAX_TOKENS = 1_000_000  # likewise: a page of a hundred connections has some thirty thousand
 _OPENING, _CLOSING = frozenset((b"{", b"[")), frozenset((b"}", b"]"))
 _SHAPE = "Clasp's answer is JSON of another shape than documented, or cut short"
 
@@ -58,9 +61,9 @@ def _values(text: bytes, bracket: bytes) -> list[tuple[int, int]]:
     """Where each member of the object or array that ``text`` is begins and ends."""
     spans: list[tuple[int, int]] = []
     depth, start, is_over = 0, 0, False
-    for token in _TOKEN.finditer(text):
+    for count, token in enumerate(_TOKEN.finditer(text)):
         word = token[0]
-        if is_over or (depth == 0 and word != bracket):
+        if is_over or (depth == 0 and word != bracket) or count >= MAX_TOKENS:
             raise SourceInvalid(_SHAPE)
         if word in _OPENING:
             depth += 1

@@ -95,3 +95,14 @@ def test_what_cannot_be_told_apart_is_refused(body):
 def test_splitting_is_bounded_by_the_length_of_the_page():
     item = b'{"id": "c", "x": "%s"},' % (b"y" * 1000)
     assert len(split_list(b"[" + item * 2000 + b"null]")) == 2001
+
+
+@pytest.mark.parametrize("end", [b"", b"\\"])
+def test_quotes_that_do_not_end_cost_their_length_and_not_its_square(end):
+    with pytest.raises(SourceInvalid):  # took hours
+        split_page(b'{"next": null, "results": ["' + b'\\"' * 500_000 + end)
+
+
+def test_a_page_of_nothing_but_brackets_is_refused_early():
+    with pytest.raises(SourceInvalid):
+        split_page(b'{"next": null, "results": [' + b"[]" * 1_000_000 + b"]}")
