@@ -43,9 +43,10 @@ from tests.support.servers import wait_until
 
 TRANSITIONS = 20_000
 TICK_S = 0.25
-LEASE_S = 1.0
+LEASE_S = 2.0
 ANSWER_S = 1.0  # a receiver's time to answer; a claim ends 5 s after it
 IN_A_ROW = 3  # faults without anything committed between them: a slow machine must get somewhere too
+MOST_BEHIND = 400  # connections with something uncommitted: the same
 PLACES = 8  # attempts at once, by replica and receiver
 RETRY = f"[{', '.join(['1s'] * 60)}]"  # nothing is given up
 RULES = """\
@@ -230,7 +231,8 @@ class Chaos:
         due = min(target, self._size.transitions) - len(world.journal)
         if due > 0:
             free = [id_ for id_ in world.ids() if id_ not in self._told.behind]
-            chosen = self._rng.sample(free, min(len(free), max(1, int(due / 2))))
+            most = min(len(free), MOST_BEHIND - len(self._told.behind))
+            chosen = self._rng.sample(free, max(0, min(most, max(1, int(due / 2)))))
             self._stage.do(lambda: self._move(chosen))
             self._told.note(world.journal)
         return has_moved or not self._told.behind
