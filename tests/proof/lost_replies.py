@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 from unittest import mock
 
 import msgspec
-import structlog
+from structlog.testing import capture_logs
 
 from notifier.core.retry import Verdict as Settled
 from notifier.poller import baseline, commits
@@ -146,7 +146,7 @@ def attempt(trial: Trial, upstream: str, directory: str) -> tuple[Verdict, Post 
     with (
         mock.patch.object(commits, "CHUNK", 2),
         mock.patch.object(baseline, "CHUNK", 2),
-        structlog.testing.capture_logs() as logs,
+        capture_logs() as logs,
         Runner(loop_factory=VirtualLoop) as runner,
     ):
         try:

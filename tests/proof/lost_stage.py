@@ -36,9 +36,9 @@ from notifier.store.keys import Keys
 from notifier.store.lanes import Lanes
 from notifier.store.names import NameCache
 from notifier.store.state import StateStore
-from tests.proof.proxy import Fault, How, Proxy
+from tests.proof.proxy import Fault, How
 from tests.proof.resp2 import Request
-from tests.proof.virtual import EPOCH, LoopClock, VirtualLoop
+from tests.proof.virtual import EPOCH, LoopClock, StillProxy, VirtualLoop
 from tests.support.account import BASE, Account
 
 NAME = "test"
@@ -274,13 +274,12 @@ class Stage:
         self.clock = LoopClock(loop)
         self.keys = Keys(NAME)
         self.post = Post(loop, self.clock)
-        self.proxy = Proxy(upstream, proxy_path, self.post.choose, self.post.answer)
+        self.proxy = StillProxy(upstream, proxy_path, self.post.choose, self.post.answer)
         self.sinks = [Receiver(name) for name in config.sinks]
         self.store = redis_py.Redis(unix_socket_path=upstream)
         self.workers: list[Worker] = []  # all that ever were
         self.running: list[Worker] = []
         self.deaths = 0  # of workers: each may cost a claim
-        loop.is_busy = lambda: self.proxy.in_flight > 0
 
     def __getitem__(self, name: str) -> Receiver:
         return next(sink for sink in self.sinks if sink.name == name)

@@ -20,6 +20,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Protocol
 
 import msgspec
 
@@ -105,7 +106,7 @@ class Proxy:
         self.faults: Counter[How] = Counter()
         self.in_flight = 0
         self._delayed = 0
-        self._upstream = upstream
+        self.upstream = upstream
         self._late: list[tuple[int, Request]] = []  # before which request each is to arrive
         self._passed = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -186,9 +187,9 @@ class Proxy:
     # --- one connection ---
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        server: _Upstream | None = None
+        server: Upstream | None = None
         try:
-            server = await self._connect()
+            server = await self.connect()
             while request := await read_request(reader):
                 await self._let_pass()
                 await self._deliver_due()
@@ -220,7 +221,7 @@ class Proxy:
         await writer.drain()
 
     async def _hurt(
-        self, fault: Fault, request: Request, server: _Upstream, writer: asyncio.StreamWriter
+        self, fault: Fault, request: Request, server: Upstream, writer: asyncio.StreamWriter
     ) -> None:
         match fault.how:
             case How.DROP_REQUEST:
@@ -278,7 +279,7 @@ class Proxy:
     async def _deliver(self, request: Request) -> None:
         """On a connection of its own."""
         with suppress(*_GONE):
-            server = await self._connect()
+            server = await self.connect()
             try:
                 await server.ask(request)
             finally:
@@ -291,13 +292,24 @@ class Proxy:
         for request in due:
             await self._deliver(request)
 
-    async def _connect(self) -> _Upstream:
-        return _Upstream(self, *await asyncio.open_unix_connection(self._upstream, limit=LIMIT))
+    async def connect(self) -> Upstream:
+        """A connection to the server."""
+        return _Upstream(self, *await asyncio.open_unix_connection(self.upstream, limit=LIMIT))
+
+
+class Upstream(Protocol):
+    """A connection to the server."""
+
+    def write(self, data: bytes) -> None: ...
+
+    async def ask(self, request: Request) -> bytes:
+        """The server's reply."""
+        ...
+
+    def close(self) -> None: ...
 
 
 class _Upstream:
-    """A connection to the server."""
-
     def __init__(self, proxy: Proxy, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._proxy = proxy
         self._reader = reader

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import BinaryIO
 
 import msgspec
 
@@ -38,17 +39,43 @@ async def read_request(reader: asyncio.StreamReader) -> Request | None:
     return Request(tuple(words), b"".join(parts))
 
 
+def read_message_blocking(stream: BinaryIO) -> bytes:
+    """The same as ``read_message``; nothing else happens until the message is there."""
+    parts: list[bytes] = []
+    open_items = 1
+    while open_items:
+        line = stream.readline()
+        items, size = _header(line)
+        parts.append(line)
+        if size:
+            parts.append(stream.read(size))
+        open_items += items - 1
+    return b"".join(parts)
+
+
 async def _collect(reader: asyncio.StreamReader, parts: list[bytes], words: list[bytes]) -> None:
     open_items = 1
     while open_items:
-        open_items -= 1
         line = await reader.readuntil(b"\r\n")
+        items, size = _header(line)
         parts.append(line)
-        if line[:1] == b"*":
-            open_items += max(0, int(line[1:]))
-        elif line[:1] == b"$" and (size := int(line[1:])) >= 0:
-            body = await reader.readexactly(size + 2)
+        if size:
+            body = await reader.readexactly(size)
             parts.append(body)
             words.append(body[:-2])
-        elif line[:1] not in {b"$", b"+", b"-", b":"}:
-            raise ConnectionError(f"this is not RESP2: {line[:40]!r}")
+        open_items += items - 1
+
+
+def _header(line: bytes) -> tuple[int, int]:
+    """How many items, or how many bytes, follow the first line of a message."""
+    if not line.endswith(b"\r\n"):
+        raise EOFError
+    match line[:1]:
+        case b"*":
+            return max(0, int(line[1:])), 0
+        case b"$":
+            size = int(line[1:])
+            return 0, size + 2 if size >= 0 else 0
+        case b"+" | b"-" | b":":
+            return 0, 0
+    raise ConnectionError(f"this is not RESP2: {line[:40]!r}")

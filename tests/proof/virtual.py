@@ -1,17 +1,21 @@
 """An event loop whose time is virtual although it talks to a real server.
 
-Time stands still while anything can be done and while a server still owes an answer (``is_busy``); only when
-everything waits for time does it jump to the next timer. So timeouts, leases and claims of seconds cost
-microseconds, the same each time, on however slow a machine. All other ends of sockets must lie in this loop.
+Time stands still while anything can be done; only when everything waits for time does it jump to the next
+timer. So timeouts, leases and claims of seconds cost microseconds on however slow a machine. Both ends of
+every socket must lie in this loop but for those to the server, which :class:`StillProxy` asks while all else
+stands still: what happens, and in which order, is the same each time.
 """
 
 from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Callable
+import socket
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from tests.proof.proxy import Proxy, Upstream
+from tests.proof.resp2 import Request, read_message_blocking
 
 #: Before any present, so that streams, whose ids are of the server's own time, are never trimmed by age.
 EPOCH = datetime(2024, 1, 1, tzinfo=UTC)
@@ -28,7 +32,6 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         self._now_s = _START_S
-        self.is_busy: Callable[[], bool] = lambda: False
         super().__init__(_Selector(self))
 
     def time(self) -> float:
@@ -49,14 +52,9 @@ class _Selector(selectors.DefaultSelector):
         ready = super().select(0)
         if ready or (timeout is not None and timeout <= 0):
             return ready
-        if self._loop.is_busy():
-            ready = super().select(_PATIENCE_S)
-            if not ready:
-                raise Stalled(f"the server did not answer within {_PATIENCE_S:g} s")
-        elif timeout is None:
+        if timeout is None:
             raise Stalled("everything waits for ever")
-        else:
-            self._loop.pass_time(timeout)
+        self._loop.pass_time(timeout)
         return ready
 
 
@@ -74,3 +72,30 @@ class LoopClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(max(0.0, seconds))
+
+
+class StillProxy(Proxy):
+    """A proxy whose server answers while everything else stands still."""
+
+    async def connect(self) -> Upstream:
+        return _StillUpstream(self, self.upstream)
+
+
+class _StillUpstream:
+    def __init__(self, proxy: Proxy, path: str) -> None:
+        self._proxy = proxy
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(_PATIENCE_S)
+        self._socket.connect(path)
+        self._replies = self._socket.makefile("rb")
+
+    def write(self, data: bytes) -> None:
+        self._socket.sendall(data)
+
+    async def ask(self, request: Request) -> bytes:
+        self._socket.sendall(request.raw)
+        return self._proxy.answer(request, read_message_blocking(self._replies))
+
+    def close(self) -> None:
+        self._replies.close()
+        self._socket.close()
