@@ -145,14 +145,14 @@ def _drift(told: dict[str, Any], facts: Facts) -> list[Report]:
 
 def _held(told: dict[str, Any], facts: Facts) -> list[Report]:
     held = facts.held
-    was = told.get("held")
     if held is None or held.approved:
         told.pop("held", None)
         return []
     kind = "snapshot_held" if held.whole_snapshot else "removals_held"
-    if was == kind:
+    occurrence = f"{kind} {held.since}"  # what is held again after an approval is another one
+    if told.get("held") == occurrence:
         return []
-    told["held"] = kind
+    told["held"] = occurrence
     if held.whole_snapshot:
         message = (
             "The list of connections shares nothing with what is known: it looks like another account's key. "

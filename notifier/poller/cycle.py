@@ -67,11 +67,11 @@ class Cycle:
             tools.source, memory.view, tools.store, self._chain.words, self._settings.untracked
         )
         known = self._chain.counts.get(Kind.CONNECTION, 0)
-        if known and seen.items and not (seen.has_known or seen.unreadable):
+        if known and seen.items and not seen.has_known:
             return self._hold_whole(seen, outcome)
         missing = await self._missing(seen) if isinstance(outcome, Complete) else None
         missing_below = self._missing_below(seen)
-        held = self._guard(seen, missing or set(), missing_below)
+        held = self._guard(seen, missing, missing_below)
         gone, found = await self._confirm(missing, held)
         changes = self._changes(seen, found, gone, missing_below, held)
         await self._commit(changes)
@@ -140,8 +140,11 @@ class Cycle:
             for child in missing_children(sighting.stored, sighting.seen)
         }
 
-    def _guard(self, seen: Seen, missing: set[str], missing_below: set[ConnectionChild]) -> frozenset[Kind]:
-        by_kind: dict[Kind, list[str]] = {Kind.CONNECTION: list(missing)}
+    def _guard(
+        self, seen: Seen, missing: set[str] | None, missing_below: set[ConnectionChild]
+    ) -> frozenset[Kind]:
+        """The kinds of which nothing may be removed now. A Partial poll, which sees few, ends no wait."""
+        by_kind: dict[Kind, list[str]] = {Kind.CONNECTION: list(missing or ())}
         for _, (kind, id_) in missing_below:
             by_kind.setdefault(kind, []).append(id_)
         counts = {kind: self._chain.counts.get(kind, 0) for kind in Kind}
@@ -149,7 +152,10 @@ class Cycle:
         approved = (
             {id_ for ids in self._held.ids.values() for id_ in ids} if self._held and is_approved else set()
         )
-        return held_kinds(by_kind, counts, approved, self._settings.guard, is_empty=not seen.items)
+        held = held_kinds(by_kind, counts, approved, self._settings.guard, is_empty=not seen.items)
+        if missing is None and self._held is not None and not is_approved:
+            held |= {kind for kind in Kind if self._held.ids.get(kind)}
+        return held
 
     def _still_held(
         self, kinds: frozenset[Kind], missing: set[str] | None, missing_below: set[ConnectionChild]

@@ -52,6 +52,14 @@ async def test_the_list_of_another_account_is_held_whole(rig, many):
     assert (await rig.reports()).count("notifier.snapshot_held") == 1
 
 
+async def test_the_list_of_another_account_is_held_whole_though_an_item_of_it_cannot_be_read(rig, many):
+    await rig.poll()
+    many.listed = [connection("conn_other", group("gc_other")), {"id": "conn_unreadable"}]
+    await rig.poll()
+    assert await rig.transitions() == []
+    assert (await rig.reports())[-1] == "notifier.snapshot_held"
+
+
 async def test_another_account_that_was_approved_is_a_new_baseline(rig, many):
     await rig.poll()
     many.listed = [connection(f"conn_other_{n}", group(f"gc_other_{n}")) for n in range(12)]

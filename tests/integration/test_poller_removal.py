@@ -142,6 +142,16 @@ async def test_children_that_vanish_en_masse_are_held_alone(rig, many):
     assert await rig.reports() == ["notifier.baseline", "notifier.removals_held"]
 
 
+async def test_a_partial_snapshot_that_shows_few_of_what_is_held_removes_none_of_it(rig, many):
+    await rig.poll()
+    for item in many.listed:
+        item["group_connections"] = item["group_connections"][:1]
+    await rig.poll(times=2)
+    many.answer = lambda _request, page: SERVER_ERROR if page else None
+    await rig.poll(times=2)
+    assert await rig.transitions() == []
+
+
 async def test_tombstones_are_forgotten_after_the_history_and_the_size_still_fits(rig, many, clock):
     await rig.poll()
     many.drop("conn_03")

@@ -69,6 +69,11 @@ def test_held_removals_are_told_once_until_they_end():
     assert (first, second, approved, ended, again) == (["removals_held"], [], [], [], ["removals_held"])
 
 
+def test_what_is_held_anew_at_once_after_an_approval_is_told():
+    told, _ = said({}, held=Held("t", {"connection": ["c1"]}))
+    assert said(told, held=Held("later", {"connection": ["c1", "c2"]}))[1] == ["removals_held"]
+
+
 def test_a_held_snapshot_is_told_as_such():
     assert said({}, held=Held("t", whole_snapshot=True))[1] == ["snapshot_held"]
 
