@@ -148,6 +148,7 @@ class Poller:
             return await self._poll_holding(lease, began_s)
         except (LeaseLost, StateMoved) as error:
             self._forget()
+            _log.warning("poll.abandoned", reason=str(error))
             return PollResult("standby", str(error))
         except StoreError as error:
             self._forget()
