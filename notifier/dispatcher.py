@@ -6,9 +6,9 @@ only its own places. Nothing is kept here that a crash could lose: a claim that 
 itself, and the lane comes back.
 
 A delivery whose claim ended twice without a settle is a suspect: it may be what ended the worker. It is
-claimed only when this worker has nothing else under way at that sink, and sent alone; if that claim ends
-without a settle too, it is poison and goes to the dead letters. A worker that lives settles what it sent,
-however long the store is away, so that only the end of a worker makes a suspect.
+claimed only when this worker has nothing else under way at that sink, and no suspect of another sink, and
+sent alone; if that claim ends without a settle too, it is poison and goes to the dead letters. A worker that
+lives settles what it sent, however long the store is away, so that only the end of a worker makes a suspect.
 """
 
 from __future__ import annotations
@@ -79,6 +79,7 @@ class Dispatcher:
         self._on_attempt = on_attempt
         self._wakes = {name: asyncio.Event() for name in routes}
         self._unsettled = dict.fromkeys(routes, 0)
+        self._suspicion = asyncio.Lock()  # held while a suspect is under way: one at a time, of all sinks
 
     def wake(self, sinks: set[str]) -> None:
         """These sinks were given work: look at once."""
@@ -115,13 +116,14 @@ class Dispatcher:
                     start(claimed.claims)
                     if not claimed.suspects:
                         await self._pause(claimed.wait, wake, stopped)
-                    elif await _all_ended(under_way, stopped):
-                        suspect = await self._claim(name, route, 1, alone=True)
-                        if not suspect.claims:  # a rate makes it wait; others would only take its turn
-                            await self._pause(suspect.wait, asyncio.Event(), stopped)
-                            suspect = await self._claim(name, route, 1, alone=True)
-                        start(suspect.claims)
-                        await _all_ended(under_way, stopped)
+                    elif self._suspicion.locked():  # the suspect of another sink could take this one with it
+                        await self._pause(_LOOK_EVERY, wake, stopped)
+                    else:
+                        async with self._suspicion:
+                            if await _all_ended(under_way, stopped):
+                                start(await self._claim_suspect(name, route, stopped))
+                                await _all_ended(under_way, stopped)
+                        self.wake({*self._wakes})  # another sink's suspect may have waited for this one
                 since_stop_s = self._clock.monotonic() - await stopped  # a claim may have held us up
                 await _drain(under_way, max(0.0, grace.total_seconds() - since_stop_s))
         finally:
@@ -149,6 +151,15 @@ class Dispatcher:
         claims = tuple(_Held(claim, began + CLAIM_MARGIN.total_seconds()) for claim in batch.claims)
         wait = _LOOK_EVERY if batch.wait is None else min(batch.wait, _LOOK_EVERY)
         return _Claimed(claims, wait, batch.suspects)
+
+    async def _claim_suspect(
+        self, name: str, route: Route, stopped: asyncio.Task[float]
+    ) -> tuple[_Held, ...]:
+        suspect = await self._claim(name, route, 1, alone=True)
+        if not suspect.claims:  # a rate makes it wait; others would only take its turn
+            await self._pause(suspect.wait, asyncio.Event(), stopped)
+            suspect = await self._claim(name, route, 1, alone=True)
+        return suspect.claims
 
     async def _pause(self, wait: timedelta, wake: asyncio.Event, stopped: asyncio.Task[float]) -> None:
         """Until time has passed, an attempt ended, work came, or we stop."""

@@ -195,10 +195,11 @@ async def say_nothing(**_kwargs) -> None:
     await asyncio.Event().wait()
 
 
-async def die_under_way(rig, clock, times: int) -> None:
+async def die_under_way(rig, clock, times: int, sinks=("backend",)) -> None:
     """Claim everything and never settle, as a worker does that is killed."""
     for _ in range(times):
-        await rig.lanes.claim("backend", hold=HOLD, most=9, rate=None)
+        for sink in sinks:
+            await rig.lanes.claim(sink, hold=HOLD, most=9, rate=None)
         clock.advance(21)
 
 
@@ -265,6 +266,43 @@ async def test_many_suspects_are_sent_one_by_one_and_none_of_them_is_taken_for_p
     stop.set()
     await running
     assert await rig.lanes.dead_letters("backend") == []
+
+
+async def test_suspects_of_different_sinks_are_not_under_way_together(rig, owe, clock, monkeypatch):
+    gates = [Gate("one"), Gate("two")]
+    rig.sinks = {gate.name: gate for gate in gates}
+    for name in rig.sinks:
+        await owe(("a", f"suspect of {name}"), sink=name)
+    await die_under_way(rig, clock, 2, tuple(rig.sinks))
+    claim, looked, alone = rig.lanes.claim, set(), []
+
+    async def watched(sink: str, **more):
+        if more["alone"]:
+            alone.append(sink)
+        batch = await claim(sink, **more)
+        looked.add(sink)
+        return batch
+
+    monkeypatch.setattr(rig.lanes, "claim", watched)
+    stop = asyncio.Event()
+    both = dispatcher(rig, *gates)
+    running = asyncio.create_task(both.run(stop, timedelta(seconds=5)))
+    while len(looked) < 2 or not any(gate.inside for gate in gates):
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    first, other = sorted(gates, key=lambda gate: not gate.inside)
+    assert (alone, other.inside) == ([first.name], [])
+    await owe(("b", "fresh"), sink=other.name)  # what is no suspect does not wait
+    both.wake({other.name})
+    await other.entered.wait()
+    assert other.inside == ["fresh"]
+    for gate in gates:
+        gate.open.set()
+    while await rig.is_due():
+        await asyncio.sleep(0)
+    stop.set()
+    await running
+    assert [await rig.lanes.dead_letters(name) for name in rig.sinks] == [[], []]
 
 
 async def test_a_store_that_is_away_while_attempts_end_makes_no_suspects(rig, owe, clock, monkeypatch):
