@@ -24,9 +24,9 @@ HUGE = 10**15
 
 
 def test_no_bomb_takes_more_than_its_share_of_memory_and_time():
-    tally = run(0.1, SEED, quietly)
+    tally = run(0.06, SEED, quietly)
     assert tally.is_clean, f"seed {SEED}: {tally}"
-    assert tally.trials == tally.faults >= 12
+    assert tally.trials == tally.faults >= 8
 
 
 def test_there_are_many_bombs_each_under_its_own_name():
@@ -72,7 +72,7 @@ def test_control_a_loader_with_aliases_goes_off():
         json.dumps(YAML(typ="safe", pure=True).load(laughs()))
         return FINE
 
-    assert not judge(in_child(load, cpu_s=4), (FINE, CONFIG)).is_good
+    assert not judge(in_child(load, cpu_s=1), (FINE, CONFIG)).is_good
 
 
 def test_control_a_gunzip_without_a_bound_goes_off():
