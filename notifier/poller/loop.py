@@ -157,7 +157,9 @@ class Poller:
     async def _stand_by(self) -> PollResult:
         meta = await self._tools.store.meta()
         self._complete_s = self._tools.clock.monotonic()  # ours to watch only from when we poll
-        age_s = self._age_s(meta.complete_at) if meta.complete_at else None
+        age_s = None
+        if meta.complete_at:  # ahead of now: the store's clock was set back, and we know no better
+            age_s = abs((self._tools.store.now() - from_iso(meta.complete_at)).total_seconds())
         return PollResult("standby", complete_age_s=age_s)
 
     def _forget(self, version: str = "") -> None:
@@ -239,13 +241,17 @@ class Poller:
         is_paused = health.paused_until is not None
         is_failing = health.failures >= FAILING_AFTER or is_paused
         idle = is_paused or health.is_resting or health.off is not None or health.oldest_due is None
+        overdue_s = 0.0 if idle or health.oldest_due is None else self._age_s(health.oldest_due)
+        failing = (health.message or health.reason or "unknown") if is_failing else None
+        if not failing and overdue_s > OVERDUE_S:
+            failing = "what is owed is due and nobody sends it: is a worker with this sink running?"
         return SinkFacts(
-            failing=(health.message or health.reason or "unknown") if is_failing else None,
+            failing=failing,
             paused=is_paused,
             waiting=health.waiting,
             dead=health.dead,
             deaths=health.deaths,
-            overdue_s=0.0 if idle or health.oldest_due is None else self._age_s(health.oldest_due),
+            overdue_s=overdue_s,
         )
 
     def _source_fault(self, findings: Findings, now_s: float) -> str | None:

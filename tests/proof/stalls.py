@@ -185,6 +185,18 @@ async def replica_that_holds_and_does_not_poll(stage: Stage) -> list[str]:
     return stage.shows("stalled", "no complete snapshot", watching) + stage.ages(watching)
 
 
+async def clock_of_the_store_set_back(stage: Stage) -> list[str]:
+    """The holder died before; its lease ends in a distant future that holds nobody up."""
+    await stage.poll()
+    other, watching = stage.replica()
+    stage.clock.advance(-500)
+    watching.polled(await other.poller.poll_once())
+    wrong = stage.shows("stalled", "no complete snapshot", watching)
+    stage.clock.advance(-3000)
+    result = await other.poller.poll_once()
+    return wrong + expect((result.outcome == "complete", f"nobody took over: {result.outcome}"))
+
+
 # --- what is owed ---
 
 
@@ -193,8 +205,9 @@ async def nobody_delivers(stage: Stage) -> list[str]:
     await stage.rig.deliver()
     await stage.change()
     stage.clock.advance(OVERDUE_S)
-    await stage.poll()
+    await stage.poll(2)
     return stage.shows("stalled", "what is owed to backend has waited") + expect(
+        (await stage.notices("sink_failing") == 1, "not told once"),
         (stage.metric("notifier_problems") >= 1, "notifier_problems is 0"),
         (stage.metric('notifier_lanes_waiting{sink="backend"}') >= 1, "no lane waits"),
     )
@@ -324,7 +337,7 @@ SCENES: dict[str, Scene] = {
     for scene in (
         source_down, source_refuses, source_partial, source_never_seen, store_away, store_flushed, state_moves,
         poll_stuck_in_source, poll_stuck_in_store, poll_stuck_in_health, first_poll_stuck,
-        lease_of_a_dead_replica, replica_that_holds_and_does_not_poll, nobody_delivers, claim_that_never_ends,
+        lease_of_a_dead_replica, clock_of_the_store_set_back, replica_that_holds_and_does_not_poll, nobody_delivers, claim_that_never_ends,
         sink_hangs, sink_paused, dead_letters, guard_tripped, snapshot_held,
     )
 }  # fmt: skip
