@@ -40,7 +40,7 @@ class How(StrEnum):
     TWICE = (
         "request doubled"  # a copy arrives `seconds` after the first reply; the client never sees its reply
     )
-    SWALLOW = "request swallowed"  # it never arrives, and the connection stays
+    SWALLOW = "request swallowed"  # nor does anything after it; the connection stays
     CUT_AFTER = "cut after the reply"
     CUT_IN_REQUEST = "cut in the request"  # half of it arrives
     CUT_IN_REPLY = "cut in the reply"  # it is executed; half of the reply arrives
@@ -198,7 +198,7 @@ class Proxy:
                     await self._reply(writer, await server.ask(request))
                 else:
                     self.faults[fault.how] += 1
-                    await self._hurt(fault, request, server, writer)
+                    await self._hurt(fault, request, server, reader, writer)
         except _GONE:
             pass  # either side went away, or we cut
         finally:
@@ -221,7 +221,12 @@ class Proxy:
         await writer.drain()
 
     async def _hurt(
-        self, fault: Fault, request: Request, server: Upstream, writer: asyncio.StreamWriter
+        self,
+        fault: Fault,
+        request: Request,
+        server: Upstream,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
     ) -> None:
         match fault.how:
             case How.DROP_REQUEST:
@@ -248,7 +253,8 @@ class Proxy:
                 self._delay(request, fault)
                 await self._reply(writer, reply)
             case How.SWALLOW:
-                pass
+                await reader.read()  # to the end: no stream loses a message and brings the next one
+                raise _Cut
             case How.CUT_AFTER:
                 await self._reply(writer, await server.ask(request))
                 writer.close()  # what was written still arrives

@@ -202,6 +202,22 @@ async def _count(upstream: str, path: str, fault: Fault) -> tuple[bool, int, int
     return is_answered, early, int(store.get("n") or 0)
 
 
+def test_the_proxy_swallows_all_that_follows_on_a_connection(place):
+    upstream, _ = place
+
+    def choose(request):
+        return Fault(How.SWALLOW) if request.name == "INCRBY" else None
+
+    with threaded_proxy(upstream, choose) as proxy:
+        redis = redis_py.Redis(unix_socket_path=proxy.path, protocol=2, socket_timeout=0.05, retry=None)
+        redis.set("n", 1)
+        pipe = redis.pipeline(transaction=False).incr("n").set("n", 7)
+        with pytest.raises(redis_py.TimeoutError):
+            pipe.execute()
+        assert redis.get("n") == b"1"
+        redis.close()
+
+
 def test_the_proxy_in_a_thread_cuts_pauses_refuses_and_swallows(place):
     upstream, _ = place
     rng = random.Random(SEED)
