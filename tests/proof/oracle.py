@@ -193,11 +193,16 @@ _PER_SINK = ("sink:", "lanes:", "lane:", "dead:")
 
 async def _keys(redis: Any, keys: Keys, *, is_at_rest: bool) -> list[str]:
     wrong, lanes, waiting = [], set(), set()
-    for key in await redis.keys("*"):
+    names = await redis.keys("*")
+    async with redis.pipeline(transaction=False) as pipe:
+        for key in names:
+            pipe.ttl(key)
+        ttls = await pipe.execute()
+    for key, ttl in zip(names, ttls, strict=True):
         name = key.decode().removeprefix(keys.prefix)
         if name not in _LAYOUT and not name.startswith(_PER_SINK):
             wrong.append(f"{key.decode()} has no place in the layout")
-        if await redis.ttl(key) != -1:
+        if ttl != -1:
             wrong.append(f"{name} has a TTL")
         if name.startswith("lane:"):
             lanes.add(name.removeprefix("lane:"))

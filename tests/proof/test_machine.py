@@ -1,0 +1,159 @@
+"""Random runs against the reference model at a small scale, and notifiers without a guard, which must go red."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from notifier.clasp.decode import read
+from notifier.core.absences import Absences
+from notifier.core.retry import Outcome, Verdict
+from notifier.core.view import View
+from notifier.errors import PermanentFailure
+from notifier.models import ObservedConnection
+from notifier.poller import cycle, loop, traversal
+from tests.proof import machine
+from tests.proof.spread import quiet_log, quietly
+from tests.proof.tally import Tally
+
+SEED = 20_261_124
+RUNS = 60
+_LONGEST = 400  # runs within which every control must have gone red
+
+Patch = Callable[[pytest.MonkeyPatch], None]
+
+
+@pytest.mark.timeout(600)  # Hypothesis takes up to five minutes to make a failing run short
+def test_nothing_that_chance_does_makes_the_notifier_break_a_promise():
+    tally = machine.run(RUNS / machine.RUNS, SEED, quietly)
+    print(f"seed {SEED}: {tally}")
+    assert tally.is_clean, tally
+    assert tally.trials == RUNS
+    assert tally.faults > 5 * RUNS
+
+
+def _one_absence_is_a_removal(patch: pytest.MonkeyPatch) -> None:
+    proven_at_once = Absences.missed
+
+    def missed(self: Absences[Any], keys: Any, at: float, last_seen: str | None = None) -> set[Any]:
+        proven_at_once(self, keys, at, last_seen)
+        return set(keys)
+
+    patch.setattr(Absences, "missed", missed)
+
+
+def _read_with(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[Any], ObservedConnection]:
+    def read_wrongly(raw: Any) -> ObservedConnection:
+        seen = read(raw)
+        groups = seen.group_connections and tuple(
+            msgspec.structs.replace(one, fields=change(one.fields)) for one in seen.group_connections
+        )
+        return msgspec.structs.replace(seen, group_connections=groups)
+
+    return read_wrongly
+
+
+def _an_unknown_status_becomes_a_known_one(patch: pytest.MonkeyPatch) -> None:
+    known = {"on_fire": "needs_attention", "Pending": "pending"}
+    patch.setattr(
+        traversal,
+        "read",
+        _read_with(lambda fields: {name: known.get(value, value) for name, value in fields.items()}),
+    )
+
+
+def _an_absent_field_is_null(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(traversal, "read", _read_with(lambda fields: fields and {"carrier": None, **fields}))
+
+
+def _the_guard_is_off(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(cycle, "held_kinds", lambda *_args, **_rest: frozenset())
+
+
+def _a_baseline_tells_what_it_finds(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(loop, "cause_for", lambda *_args, **_rest: None)
+
+
+def _a_view_keeps_old_fingerprints(patch: pytest.MonkeyPatch) -> None:
+    def update(self: View, version: str, learned: Any) -> None:
+        self._loose -= {*learned.same, *learned.loose, *learned.gone}
+        self._loose.update(learned.loose)
+        self._known.update((fingerprint, id_) for id_, fingerprint in learned.same.items())
+        self.is_whole = self.is_whole or learned.is_whole
+        self.version = version
+
+    patch.setattr(View, "update", update)
+
+
+def _what_comes_back_is_new(patch: pytest.MonkeyPatch) -> None:
+    right = cycle.diff
+
+    def diff(stored: Any, *args: Any, **rest: Any) -> Any:
+        return right(None if stored and stored.removed_at is not None else stored, *args, **rest)
+
+    patch.setattr(cycle, "diff", diff)
+
+
+def _a_part_of_the_list_counts_as_the_whole(patch: pytest.MonkeyPatch) -> None:
+    right = cycle.traverse
+
+    async def traverse(*args: Any) -> Any:
+        seen, _ = await right(*args)
+        return seen, traversal.Complete()
+
+    patch.setattr(cycle, "traverse", traverse)
+
+
+def _a_refused_message_is_forgotten(patch: pytest.MonkeyPatch) -> None:
+    from notifier import dispatcher
+
+    right = dispatcher.decide
+
+    def decide(error: Any, **rest: Any) -> Outcome:
+        return Outcome(Verdict.DELIVERED) if isinstance(error, PermanentFailure) else right(error, **rest)
+
+    patch.setattr(dispatcher, "decide", decide)
+
+
+def _a_failed_message_lets_others_pass(patch: pytest.MonkeyPatch) -> None:
+    """The settle moves what failed to the end of its lane."""
+    from notifier.store import scripts
+
+    right = scripts.load
+
+    def load(redis: Any, name: str) -> Any:
+        script = right(redis, name)
+        if name != "settle":
+            return script
+        head = "redis.call('LSET', lane, 0, claims .. ' ' .. count .. ' ' .. since .. text)"
+        tail = "redis.call('LPOP', lane) redis.call('RPUSH', lane, claims .. ' ' .. count .. ' ' .. since .. text)"
+        assert head in script.script
+        return redis.register_script(script.script.replace(head, tail))
+
+    patch.setattr("notifier.store.lanes.load", load)
+
+
+CONTROLS = (
+    _one_absence_is_a_removal,
+    _an_unknown_status_becomes_a_known_one,
+    _an_absent_field_is_null,
+    _the_guard_is_off,
+    _a_baseline_tells_what_it_finds,
+    _a_view_keeps_old_fingerprints,
+    _what_comes_back_is_new,
+    _a_part_of_the_list_counts_as_the_whole,
+    _a_refused_message_is_forgotten,
+    _a_failed_message_lets_others_pass,
+)
+
+
+@pytest.mark.parametrize("control", CONTROLS, ids=lambda control: control.__name__.strip("_"))
+def test_control_a_notifier_without_a_guard_goes_red(control: Patch, monkeypatch: pytest.MonkeyPatch):
+    control(monkeypatch)
+    with quiet_log():
+        tally: Tally = machine.play([(SEED, number) for number in range(_LONGEST)], does_shrink=False)
+    print(f"seed {SEED}: {tally}")
+    assert not tally.is_clean
