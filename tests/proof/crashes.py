@@ -309,7 +309,7 @@ def run(scale: float, seed: int, say: Callable[[str], None]) -> Tally:
 PROOF = Proof(
     "crashes",
     "SIGKILL at every opcode of commit, deliver, retry, dead letter, takeover, removal and shutdown",
-    ("P1", "P2", "P4", "P5", "P8", "P9", "P14", "P15", "P18", "P19"),
+    ("P1", "P2", "P4", "P5", "P8", "P9", "P14", "P15", "P18", "P19", "P27"),
     run,
 )
 

@@ -339,6 +339,6 @@ def run(scale: float, seed: int, say: Callable[[str], None]) -> Tally:
 PROOF = Proof(
     "cuts",
     "the store's file cut at every byte of some commits and at every command of the others, then a restart",
-    ("P4", "P5", "P8", "P9"),
+    ("P4", "P5", "P8", "P9", "P12"),
     run,
 )

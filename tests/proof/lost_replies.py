@@ -330,6 +330,6 @@ def run(scale: float, seed: int, say: Callable[[str], None] = quietly) -> Tally:
 PROOF = Proof(
     "lost_replies",
     "every message between worker and store dropped, late, doubled or cut, alone and in combination",
-    ("P5", "P8", "P10", "P14", "P15", "P18"),
+    ("P1", "P5", "P8", "P10", "P14", "P15", "P18", "P27"),
     run,
 )

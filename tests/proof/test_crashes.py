@@ -16,6 +16,10 @@ FOUND_BY = {
     "settled-before-sent": 'from tests.proof import crashes; tally = crashes.edges("deliver")',
     "retry-in-memory": 'from tests.proof import crashes; tally = crashes.edges("retry")',
     "claim-without-end": 'from tests.proof import crashes; tally = crashes.edges("deliver")',
+    "no-commit-id": (
+        "from tests.proof import lost_replies as lost; from tests.proof.proxy import Fault, How; "
+        "tally = lost.work([lost.Trial('changes', lost.Aim('commit', 0, Fault(How.DROP_REPLY)))])"
+    ),
     "no-fence": "from tests.proof import paused; tally = paused.run(0.02, 1, print)",
 }
 
