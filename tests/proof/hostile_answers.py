@@ -7,8 +7,10 @@ single connections and names. Expected is what docs/guarantees.md says, for each
 from __future__ import annotations
 
 import gzip
+import json
 import zlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import msgspec
 
@@ -111,7 +113,7 @@ BODIES: dict[str, Said] = {
     "in a list": _around(b"[", b"]", _SHAPE),
     "in a text": Said(lambda honest: Reply(msgspec.json.encode(honest.decode()), shown=b""), _SHAPE),
     "single quotes": Said(lambda honest: Reply(honest.replace(b'"', b"'"), shown=b""), _SYNTAX),
-    "Python's words": Said(lambda honest: Reply(honest.replace(b"null", b"None"), shown=b""), _SYNTAX),
+    "Python's words": Said(lambda honest: Reply(repr(json.loads(honest)).encode(), shown=b""), _SYNTAX),
     "100,000 lists": _instead(b"[" * 100_000, f"{_SHAPE}|{_DEEP}", shown=b""),
     "100,000 objects": _instead(b'{"a":' * 100_000, f"{_SYNTAX}|{_DEEP}", shown=b""),
     "100,000 objects that end": _instead(
@@ -234,7 +236,7 @@ ENCODINGS: dict[str, Said] = {
     "gzip of nothing": _encoded("gzip", lambda _: gzip.compress(b""), _SYNTAX),
     "gzip without a byte": _encoded("gzip", lambda _: b"", _SYNTAX),
     "gzip cut in its head": _encoded("gzip", lambda honest: gzip.compress(honest)[:5], _BROKEN),
-    "gzip cut in its middle": _encoded("gzip", lambda honest: gzip.compress(honest)[:200], _BROKEN),
+    "gzip cut in its middle": _encoded("gzip", lambda honest: gzip.compress(honest)[:60], _BROKEN),
     "gzip without its sum": _encoded("gzip", lambda honest: gzip.compress(honest)[:-8], _BROKEN),
     "gzip with a wrong sum": _encoded("gzip", _wrong_sum, _BROKEN),
     "gzip with rubbish behind": _encoded("gzip", lambda honest: gzip.compress(honest) + b"rubbish", _BROKEN),
@@ -265,3 +267,24 @@ HEADERS: dict[str, Said] = {
 }
 
 ANSWERS: dict[str, Said] = {**BODIES, **CUTS, **STATUSES, **ENCODINGS, **HEADERS}
+
+
+def _named(**fields: Any) -> Callable[[bytes], Reply]:
+    return lambda honest: Reply(json.dumps({**json.loads(honest), **fields}).encode())
+
+
+#: Answers for a carrier or an employer that are fine but for a field, and the name that is told then.
+NAMES: dict[str, tuple[Callable[[bytes], Reply], str | None]] = {
+    "of somebody else": (_named(id="other"), None),
+    "of nobody": (_named(id=None), None),
+    "of a number": (_named(id=7), None),
+    "no names": (_named(legal_name=None), None),
+    "numbers for names": (_named(legal_name=7, trade_name=[], external_id={}), None),
+    "empty names": (_named(legal_name="", trade_name=" \t"), None),
+    "a name of one line too many": (_named(trade_name="A\r\nB"), "A B"),
+    "a name that goes backwards": (_named(trade_name="A\u202eB"), "A B"),
+    "a name with zeros": (_named(trade_name="A\x00\x1b[31mB"), "A [31mB"),
+    "a lone surrogate for a name": (_named(legal_name="\ud800"), None),
+    "a name of 1 MB": (_named(trade_name="x" * 1_000_000), "x" * 254 + "\u2026"),
+    "fields without end": (_named(**{f"field_{n}": n for n in range(10_000)}, trade_name="A"), "A"),
+}

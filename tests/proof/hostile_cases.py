@@ -8,7 +8,7 @@ from functools import cache
 import msgspec
 
 from tests.e2e.oracle import Snapshot
-from tests.proof.hostile_answers import ANSWERS, Said
+from tests.proof.hostile_answers import ANSWERS, NAMES, Said
 from tests.proof.hostile_items import GA, GB, UNASKABLE, C, Item, M, Odd, Step, by_hand, every_field
 from tests.proof.hostile_lists import LISTS, WITNESSES, Listing, with_lies_by_id
 from tests.proof.hostile_source import GONE, Ask, Hostility, Reply, Source, honest
@@ -16,6 +16,8 @@ from tests.proof.hostile_wire import SCRIPTS, Played, Script
 
 PAGES = ("page 1", "page 2")
 PLACES = ("page 2", "by id", "first look", "page 1", "names")  # the most telling first
+_HELD = "notifier.removals_held"  # nothing is, where nothing was known
+NAMED = ("Guardian", "Acme Corp")
 _AT: Mapping[str, Callable[[Ask], bool]] = {
     "page 1": lambda ask: ask.page == 1,
     "page 2": lambda ask: ask.page == 2,
@@ -30,9 +32,10 @@ _SEEN = {"page 1": "", "page 2": "1"}
 class Case(msgspec.Struct, frozen=True):
     """One hostility at one place.
 
-    It makes a Partial snapshot where it has a ``reason`` (a pattern). ``sees`` are the pages whose changes are told
-    while it lasts, ``told`` and ``reports`` come besides, and ``maybe`` may. ``left`` are ids that leave the source
-    by it; ``stays`` is what may be believed in beyond the source. ``named``: whether names are known meanwhile.
+    It makes a Partial snapshot where it has a ``reason`` (a pattern). While it lasts, told is what changed on the
+    pages that it ``sees``, and ``told`` (after a restart ``told_cold``); reported are ``reports``, and ``maybe``
+    may be; ``names`` are those of carrier and employer. ``left`` are ids that leave the source by it, ``stays`` is
+    what is believed in beyond the source for ever. ``first_polls``: how many, if it lasts shorter at a first look.
     """
 
     name: str
@@ -45,11 +48,13 @@ class Case(msgspec.Struct, frozen=True):
     reason: str = ""
     sees: str = "12"
     told: tuple[Step, ...] = ()
+    told_cold: tuple[Step, ...] = ()
+    first_polls: int = 0
     reports: tuple[str, ...] = ()
     maybe: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
     stays: Snapshot = {}
-    named: bool = True
+    names: tuple[str | None, str | None] = NAMED
     is_heavy: bool = False
     is_foldable: bool = True  # the oracle takes a connection whose status is null for a removed one
 
@@ -97,7 +102,7 @@ def _at_place(case: Case, reason: str, *, is_page: bool, confirms: bool = False)
         left = (target,) if confirms else ()
         return msgspec.structs.replace(case, hidden=frozenset({target}), told=gone, left=left)
     if place == "names":
-        return msgspec.structs.replace(case, named=is_page)
+        return msgspec.structs.replace(case, names=NAMED if is_page else (None, None))
     if is_page:
         return case
     return msgspec.structs.replace(case, reason=reason, sees=_SEEN.get(place, ""))
@@ -112,7 +117,9 @@ def _listed(name: str, listing: Listing, place: str) -> Case:
         reason="" if is_taken else listing.reason,
         sees=listing.sees,
         told=listing.told,
-        reports=listing.reports,
+        told_cold=listing.told_cold,
+        first_polls=int(is_taken),
+        reports=tuple(said for said in listing.reports if place != "first look" or said != _HELD),
         left=listing.left,
     )
 
@@ -176,8 +183,14 @@ def _all() -> Iterator[Case]:
     for place in PLACES:
         yield from (_answered(name, said, place) for name, said in ANSWERS.items())
         yield from (_played(f"wire, {name}", played, place) for name, played in SCRIPTS.items())
+    for name, (make, called) in NAMES.items():
+        case = _answered(name, Said(make), "names")
+        yield msgspec.structs.replace(case, names=(called, called))
     for name, listing in LISTS.items():
         places = ("page 2",) if listing.first_look == "not given" else ("page 2", "first look")
         yield from (_listed(f"list, {name}", listing, place) for place in places)
-    for name, odd in (*every_field(), *by_hand()):
+    for name, odd in by_hand():
         yield from (_item(f"item, {name}", odd, place) for place in ("page 2", "by id", "first look"))
+    for number, (name, odd) in enumerate(every_field()):
+        yield _item(f"item, {name}", odd, "page 2")
+        yield _item(f"item, {name}", odd, ("by id", "first look")[number % 2])

@@ -33,6 +33,7 @@ class Listing(msgspec.Struct, frozen=True):
     reason: str = ""
     sees: str = "12"
     told: tuple[Step, ...] = ()
+    told_cold: tuple[Step, ...] = ()  # after a restart, if that makes a difference
     reports: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
     first_look: str = ""  # "taken": it makes a baseline all the same; "not given": it would be believed
@@ -225,8 +226,12 @@ def _again(page: int, *ids: str, told: tuple[Step, ...] = (), **changes: Any) ->
             page_of([*_items(source, start, start + PAGE_SIZE), *twins], NEXT if page == 1 else None)
         )
 
-    reason = "twice with different content" if changes else ""
-    return Listing(_on_page(page, answer), reason, told=told, first_look="taken")
+    if not changes:
+        return Listing(_on_page(page, answer))
+    # Which of two is the newer one shows in the order, unless one is as committed and known by its bytes.
+    cold = (("connection.status_changed", *ids, "processing", "completed"),) if "status" in changes else ()
+    reason = "twice with different content"
+    return Listing(_on_page(page, answer), reason, told=told, told_cold=cold, first_look="taken")
 
 
 def _strangers(count: int) -> list[bytes]:
