@@ -24,6 +24,7 @@ from notifier.store.keys import Keys
 from notifier.store.scripts import Client, load
 
 SCHEMA = 1
+_FAR = timedelta(minutes=10)  # no lease ends so far ahead
 _TRIES = 3  # of a commit whose reply was lost: the id makes them one
 _json = msgspec.json.Encoder()
 
@@ -115,18 +116,30 @@ class StateStore:
     # --- lease ---
 
     async def take_lease(self, holder: str, ttl: timedelta) -> Lease | None:
-        """Take or renew the lease; None while another worker holds it."""
-        with translated("taking the lease"):
-            number, _ = await self._lease(
-                keys=[self._keys.lease, self._keys.meta],
-                args=[holder, self.now_us(), microseconds(ttl)],
-            )
+        """Take or renew the lease; None while another worker holds it.
+
+        A lease that ends far ahead is from before the store's clock was set back, if this is not merely a
+        request that comes late: so the time is measured anew before it is taken.
+        """
+        far = max(_FAR, 10 * ttl)
+        number, wait_us = await self._ask_lease(holder, ttl)
+        if not number and wait_us > microseconds(far):
+            await self.sync_time()
+            number, _ = await self._ask_lease(holder, ttl, far)
         return Lease(number, holder) if number else None
+
+    async def _ask_lease(self, holder: str, ttl: timedelta, far: timedelta = timedelta()) -> tuple[int, int]:
+        with translated("taking the lease"):
+            number, wait_us = await self._lease(
+                keys=[self._keys.lease, self._keys.meta],
+                args=[holder, self.now_us(), microseconds(ttl), microseconds(far)],
+            )
+        return number, wait_us
 
     async def give_back_lease(self, holder: str) -> None:
         """Let another worker poll at once."""
         with translated("giving back the lease"):
-            await self._lease(keys=[self._keys.lease, self._keys.meta], args=[holder, self.now_us(), 0])
+            await self._lease(keys=[self._keys.lease, self._keys.meta], args=[holder, self.now_us(), 0, 0])
 
     # --- reading ---
 
