@@ -6,7 +6,8 @@ page, so that memory holds only what really changed.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterable
+from collections.abc import AsyncGenerator, Collection, Iterable
+from contextlib import aclosing
 from typing import Any
 
 import msgspec
@@ -22,6 +23,7 @@ from notifier.models import ConnectionState, Kind, ObservedConnection
 from notifier.store.state import StateStore
 
 MAX_DRIFT_NOTES = 20
+MAX_CHANGED = 50_000  # connections that one poll takes on: they are held in memory until they are committed
 
 
 class Complete(msgspec.Struct, frozen=True):
@@ -68,7 +70,7 @@ class Seen(msgspec.Struct):
 
 async def items_of(
     source: ClaspClient, view: View, seen: Seen
-) -> AsyncIterator[list[tuple[Fingerprint, msgspec.Raw]]]:
+) -> AsyncGenerator[list[tuple[Fingerprint, msgspec.Raw]], None]:
     """The unknown items of each page that holds any, as the pages come."""
     view.begin()
     async for page in source.pages():
@@ -85,9 +87,15 @@ async def traverse(
     seen = Seen()
     fault: Partial | None = None
     try:
-        async for fresh in items_of(source, view, seen):
-            observed = list(readable(fresh, seen, untracked))
-            await _compare(observed, seen, store, words, untracked)
+        async with aclosing(items_of(source, view, seen)) as pages:
+            async for fresh in pages:
+                observed = list(readable(fresh, seen, untracked))
+                await _compare(observed, seen, store, words, untracked)
+                if len(seen.changed) > MAX_CHANGED:
+                    fault = Partial(
+                        f"more than {MAX_CHANGED:,} connections changed at once; the rest follows"
+                    )
+                    break
     except SourceError as error:
         fault = Partial(str(error), error)  # what was seen counts all the same
     seen.has_known = seen.has_known or bool(seen.hits)

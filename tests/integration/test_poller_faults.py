@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from notifier.errors import PermanentFailure
+from notifier.poller import traversal
 from tests.support.account import SERVER_ERROR, connection, group
 from tests.support.configs import config_with
 from tests.support.rig import Rig
@@ -356,3 +357,16 @@ async def test_a_state_that_moves_on_while_it_is_read_is_not_taken_for_lost(rig,
         ("group_connection.status_changed", "gc_00_a", "pending", "a_word_that_is_new")
     ]
     assert "notifier.state_lost" not in await rig.reports()
+
+
+async def test_a_list_in_which_too_much_changed_at_once_is_taken_in_several_polls(rig, many, monkeypatch):
+    monkeypatch.setattr(traversal, "MAX_CHANGED", 4)
+    await rig.poll()
+    for n in range(12):
+        many.set_status(f"conn_{n:02}", f"gc_{n:02}_a", "processing")
+    result = await rig.poll()
+    assert (result.outcome, result.changed) == ("partial", 6)  # to the end of the page
+    assert "the rest follows" in result.reason
+    assert (await rig.poll()).changed == 6
+    assert (await rig.poll()).outcome == "complete"
+    assert len(await rig.transitions()) == 12
