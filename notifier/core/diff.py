@@ -34,10 +34,14 @@ _EIN = "broker_federal_ein"
 
 
 class Diff(msgspec.Struct, frozen=True):
-    """``state`` equals the stored one where nothing tracked moved; then there are no transitions."""
+    """``state`` equals the stored one where nothing tracked moved; then there are no transitions.
+
+    ``forgotten_revision`` is the highest revision of the tombstones that were dropped (0: of none).
+    """
 
     state: ConnectionState
     transitions: tuple[Transition, ...]
+    forgotten_revision: int = 0
 
 
 def first_state(seen: ObservedConnection) -> ConnectionState:
@@ -97,21 +101,23 @@ def diff(
     now: int,
     removable: Collection[ChildKey] = frozenset(),
     forget_before: int = 0,
+    new_from: int = 0,
 ) -> Diff:
     """The transitions from ``stored`` (None: never seen) to ``seen``, and the state they lead to.
 
     ``now`` and ``forget_before`` are Unix seconds: removed children carry the first, and tombstones older
-    than the second are dropped. ``removable`` names the children whose absence is proven.
+    than the second are dropped. ``removable`` names the children whose absence is proven. What is new begins
+    its revisions above ``new_from``.
     """
     if stored is None:
-        stored = ConnectionState({}, {}, {})
+        stored = ConnectionState({}, {}, {}, revision=new_from)
         verb: str | None = "added"
     elif stored.removed_at is not None:
         stored = _buried_with_parent(stored)
         verb = "reappeared"
     else:
         verb = None
-    steps = _Steps(stored.sequence)
+    steps = _Steps(stored.sequence, new_from)
     fields, revision = steps.entity(
         Kind.CONNECTION, seen.id, stored.fields, seen.fields, stored.revision, verb=verb
     )
@@ -120,10 +126,9 @@ def diff(
         Kind.GROUP_CONNECTION, stored.group_connections, seen.group_connections, removed_ids, now
     )
     milestones = steps.children(Kind.MILESTONE, stored.milestones, seen.milestones, removed_ids, now)
-    state = ConnectionState(
-        fields, _kept(groups, forget_before), _kept(milestones, forget_before), steps.sequence, revision
-    )
-    return Diff(state, tuple(steps.taken))
+    forgotten = max(_forget(groups, forget_before), _forget(milestones, forget_before))
+    state = ConnectionState(fields, groups, milestones, steps.sequence, revision)
+    return Diff(state, tuple(steps.taken), forgotten)
 
 
 def remove(stored: ConnectionState, id_: str, *, now: int) -> Diff:
@@ -139,8 +144,9 @@ def remove(stored: ConnectionState, id_: str, *, now: int) -> Diff:
 class _Steps:
     """Collects the transitions of one connection and counts its sequence."""
 
-    def __init__(self, sequence: int) -> None:
+    def __init__(self, sequence: int, new_from: int = 0) -> None:
         self.sequence = sequence
+        self._new_from = new_from
         self.taken: list[Transition] = []
 
     def take(
@@ -210,7 +216,7 @@ class _Steps:
         self, kind: Kind, id_: str, before: EntityState | None, fields: Mapping[str, Any]
     ) -> EntityState:
         if before is None:
-            known, revision = self.entity(kind, id_, {}, fields, 0, verb="added")
+            known, revision = self.entity(kind, id_, {}, fields, self._new_from, verb="added")
         else:
             verb = "reappeared" if before.removed_at is not None else None
             known, revision = self.entity(kind, id_, before.fields, fields, before.revision, verb=verb)
@@ -244,6 +250,12 @@ def _is_same(name: str, old: Any, new: Any) -> bool:
     return json.dumps(old, sort_keys=True) == json.dumps(new, sort_keys=True)
 
 
+def highest_revision(state: ConnectionState) -> int:
+    """Of a connection and everything under it."""
+    children = (*state.group_connections.values(), *state.milestones.values())
+    return max([state.revision, *(child.revision for child in children)])
+
+
 def _buried_with_parent(stored: ConnectionState) -> ConnectionState:
     """A removed connection's children count as removed with it."""
 
@@ -263,9 +275,11 @@ def _buried_with_parent(stored: ConnectionState) -> ConnectionState:
     )
 
 
-def _kept(entities: dict[str, EntityState], forget_before: int) -> dict[str, EntityState]:
-    return {
-        id_: entity
+def _forget(entities: dict[str, EntityState], before: int) -> int:
+    """Drop tombstones that are older than ``before``; the highest revision among them (0: none)."""
+    old = [
+        id_
         for id_, entity in entities.items()
-        if entity.removed_at is None or entity.removed_at >= forget_before
-    }
+        if entity.removed_at is not None and entity.removed_at < before
+    ]
+    return max((entities.pop(id_).revision for id_ in old), default=0)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from notifier.clasp.decode import Unreadable, read
 from notifier.clock import iso
 from notifier.core import codec
-from notifier.core.diff import Diff, diff, missing_children, remove
+from notifier.core.diff import Diff, diff, highest_revision, missing_children, remove
 from notifier.core.events import Origin
 from notifier.core.removals import Held, held_kinds
 from notifier.core.view import Learned
@@ -58,6 +58,7 @@ class Cycle:
         self._budget = settings.request_budget
         self._learned = Learned()
         self._expired: set[str] = set()
+        self._forgotten_revision = meta.forgotten_revision
         self._live: set[str] | None = None  # read from the store where the view does not know it yet
 
     async def run(self) -> Findings:
@@ -115,8 +116,11 @@ class Cycle:
         async for id_, value in self._tools.store.all_states():
             if not codec.is_tombstone(value):
                 live.add(id_)
-            elif (codec.decode(value, self._chain.words).removed_at or 0) < forget_before:
+                continue
+            tombstone = codec.decode(value, self._chain.words)
+            if (tombstone.removed_at or 0) < forget_before:
                 self._expired.add(id_)
+                self._forgotten_revision = max(self._forgotten_revision, highest_revision(tombstone))
         self._memory.read_all_s = self._began_s
         return live
 
@@ -126,7 +130,12 @@ class Cycle:
         if not expired:
             return Commit()
         counts = {**self._chain.counts, "tombstone": self._chain.counts.get("tombstone", 0) - len(expired)}
-        return Commit(forgotten=sorted(expired), meta={"counts": counts})
+        return Commit(forgotten=sorted(expired), meta={"counts": counts, **self._forgotten()})
+
+    def _forgotten(self) -> dict[str, int]:
+        """The highest revision that was ever forgotten, where this poll has raised it."""
+        now = self._forgotten_revision
+        return {"forgotten_revision": now} if now > self._meta.forgotten_revision else {}
 
     def _forget_before(self) -> int:
         return int(self._began.timestamp() - self._settings.history.total_seconds())
@@ -236,7 +245,15 @@ class Cycle:
         for id_, sighting in [*seen.changed.items(), *found.items()]:
             stored = sighting.stored and forgetting(sighting.stored, self._settings.untracked)
             removable = {child for parent, child in proven if parent == id_} if proven else ()
-            step = diff(stored, sighting.seen, now=now, removable=removable, forget_before=forget_before)
+            step = diff(
+                stored,
+                sighting.seen,
+                now=now,
+                removable=removable,
+                forget_before=forget_before,
+                new_from=self._meta.forgotten_revision,
+            )
+            self._forgotten_revision = max(self._forgotten_revision, step.forgotten_revision)
             if step.transitions or step.state != sighting.stored:
                 changes.append(Change(id_, sighting.stored, step, self._last_seen_below(id_, step)))
         changes += [
@@ -264,7 +281,7 @@ class Cycle:
         origin = Origin(self._settings.name, self._meta.epoch, seen_at, self._meta.complete_at)
         names = await self._tools.names.look_up(*_named(changes), self._budget)
         for chunk in chunks(changes, chain.counts, chain.words, origin, names, self._tools.router):
-            await chain.commit(chunk.commit, {"counts": chunk.counts})
+            await chain.commit(chunk.commit, {"counts": chunk.counts, **self._forgotten()})
             chain.counts = chunk.counts
             chain.events += chunk.events
             chain.connections += len(chunk.commit.states)

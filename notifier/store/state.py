@@ -34,7 +34,8 @@ class Meta(msgspec.Struct, frozen=True):
 
     ``epoch`` is '' while a baseline is under way, and ``baseline`` says why it is. ``counts`` maps a kind
     (and ``tombstone``) to how many the state holds. ``complete_at`` is when the last Complete snapshot began.
-    ``told`` is what the notifier last said of itself, by report type.
+    ``told`` is what the notifier last said of itself, by report type. ``forgotten_revision`` is the highest
+    revision of anything that was forgotten: what is new begins above it, so that no event's id comes twice.
     """
 
     version: str = ""
@@ -48,6 +49,7 @@ class Meta(msgspec.Struct, frozen=True):
     held: Held | None = None
     told: dict[str, Any] = {}
     words: list[Any] = []
+    forgotten_revision: int = 0
 
 
 class Commit(msgspec.Struct, frozen=True):

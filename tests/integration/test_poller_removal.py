@@ -165,6 +165,26 @@ async def test_tombstones_are_forgotten_after_the_history_and_the_size_still_fit
     assert await rig.reports() == ["notifier.baseline"]
 
 
+async def test_what_was_forgotten_and_comes_back_as_it_was_is_told_under_new_ids(rig, many, clock):
+    await rig.poll()
+    new, child = connection("conn_new", group("gc_new")), group("gc_03_new")
+    for _ in range(2):
+        many.listed.append(new)
+        many["conn_03"]["group_connections"].append(child)
+        await rig.poll()
+        many.drop("conn_new")
+        many["conn_03"]["group_connections"].remove(child)
+        await rig.poll(times=2)
+        clock.advance(31 * 86_400)
+        many.set_status("conn_03", "gc_03_a", f"at {clock.now()}")
+        await rig.poll()
+    await rig.deliver()
+    ids = [body["data"]["id"] for body in rig.sinks["backend"].got]
+    types = [body["type"] for body in rig.sinks["backend"].got]
+    assert (types.count("connection.added"), types.count("group_connection.added")) == (2, 4)
+    assert len(set(ids)) == len(ids)
+
+
 async def test_a_removal_says_when_the_entity_was_last_there(rig, many, clock):
     await rig.poll(times=2)
     last_there = (await rig.store.meta()).complete_at
