@@ -156,6 +156,7 @@ class Poller:
 
     async def _stand_by(self) -> PollResult:
         meta = await self._tools.store.meta()
+        self._must_reset = ""  # what we could not read is another's to judge now
         self._complete_s = self._tools.clock.monotonic()  # ours to watch only from when we poll
         age_s = None
         if meta.complete_at:  # ahead of now: the store's clock was set back, and we know no better

@@ -8,7 +8,8 @@ import pytest
 
 from notifier.errors import LeaseLost, StateMoved, StoreUnavailable
 from notifier.models import Delivery, Owed
-from notifier.store.state import Commit
+from notifier.store.keys import Keys
+from notifier.store.state import Commit, StateStore
 
 TTL = timedelta(seconds=5)
 CHANGE = Commit(
@@ -125,3 +126,18 @@ async def test_all_keys_carry_one_hash_tag(rig):
     await rig.store.write_inbox("approve", {})
     await rig.store.commit(lease, "", CHANGE)
     assert all(key.startswith(b"notifier:{test}:") for key in await rig.redis.keys("*"))
+
+
+async def test_a_slow_answer_is_taken_for_the_time_in_the_middle_of_its_trip(
+    redis_client, clock, monkeypatch
+):
+    async def slowly():
+        clock.advance(2)
+        answer = (2_000_000_000, 0)
+        clock.advance(2)
+        return answer
+
+    monkeypatch.setattr(redis_client, "time", slowly)
+    store = StateStore(redis_client, Keys("t"), clock, history=timedelta(days=1))
+    await store.sync_time()
+    assert store.now_us() == 2_000_000_002_000_000

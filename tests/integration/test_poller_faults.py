@@ -370,3 +370,17 @@ async def test_a_list_in_which_too_much_changed_at_once_is_taken_in_several_poll
     assert (await rig.poll()).changed == 6
     assert (await rig.poll()).outcome == "complete"
     assert len(await rig.transitions()) == 12
+
+
+async def test_a_state_that_could_not_be_read_is_forgotten_once_another_polls(rig, many, redis_client, clock):
+    await rig.poll()
+    good = await redis_client.hgetall(rig.keys.state)
+    await redis_client.hset(rig.keys.state, "conn_00", b"\x01rubbish")
+    rig.restart()
+    assert (await rig.poll()).outcome == "failed"
+    other = Rig(redis_client, clock, many)
+    clock.advance(10)
+    await redis_client.hset(rig.keys.state, mapping=good)  # somebody put it right
+    assert (await other.poller.poll_once()).baseline == ""
+    assert (await rig.poller.poll_once()).outcome == "standby"
+    assert (await rig.poll()).baseline == ""
