@@ -71,6 +71,6 @@ def run(scale: float, seed_: int, say: Callable[[str], None]) -> Tally:
 PROOF = Proof(
     "machine",
     "chance lets source, poller, store and sinks do everything that they can do, and a model judges each step",
-    ("P1", "P2", "P3", "P4", "P5", "P6", "P7", "P14", "P15"),
+    ("P1", "P2", "P3", "P4", "P5", "P6", "P7", "P14", "P15", "P27"),
     run,
 )
