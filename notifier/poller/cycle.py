@@ -311,8 +311,9 @@ class Cycle:
         shown = seen.changed.keys() | seen.same.keys()
         if len(memory.absent):
             memory.absent.seen(shown | memory.view.ids_of(seen.hits))
+        judged = shown | gone | found.keys()  # also what was only seen by id ends what waits below it
         memory.absent_children.keep_only(
-            key for key in memory.absent_children if key in waiting or key[0] not in shown | gone
+            key for key in memory.absent_children if key in waiting or key[0] not in judged
         )
         if self._live is not None:
             loose |= self._live - same.keys() - gone - memory.view.ids_of(seen.hits)

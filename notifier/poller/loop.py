@@ -71,6 +71,7 @@ class Poller:
         self._holder = secrets.token_hex(8)
         self._memory = Memory.empty(settings.interval)
         self._holds_lease = False
+        self._lease_number = 0  # of our last poll
         self._must_reset = ""  # why the next poll has to be a baseline whatever the store says
         self._complete_s = tools.clock.monotonic()  # when we last saw everything, or began
 
@@ -186,8 +187,9 @@ class Poller:
         store = self._tools.store
         began = iso(store.now())
         meta, inbox, size = await asyncio.gather(store.meta(), store.inbox(), store.size())
-        if meta.version != self._memory.view.version:
-            self._forget(meta.version)
+        if meta.version != self._memory.view.version or lease.number != self._lease_number:
+            self._forget(meta.version)  # another may have polled since: what it saw ends absences
+        self._lease_number = lease.number
         held, is_new_account = _approved(meta, inbox)
         cause = "approved" if is_new_account else self._cause_for(meta, size)
         words = Words(() if cause in _RESET_CAUSES else meta.words)

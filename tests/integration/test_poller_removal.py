@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from tests.support.account import SERVER_ERROR, connection, group, milestone
+from tests.support.rig import Rig
 
 
 async def test_a_connection_is_removed_after_two_absences_and_a_404(rig, many):
@@ -150,6 +151,39 @@ async def test_a_partial_snapshot_that_shows_few_of_what_is_held_removes_none_of
     many.answer = lambda _request, page: SERVER_ERROR if page else None
     await rig.poll(times=2)
     assert await rig.transitions() == []
+
+
+async def test_a_child_that_was_seen_by_id_meanwhile_is_not_removed(rig, many):
+    await rig.poll()
+    whole = {**many["conn_03"], "group_connections": list(many["conn_03"]["group_connections"])}
+    without = {**whole, "group_connections": whole["group_connections"][:1]}
+    many.listed[3] = without
+    await rig.poll()
+    many.drop("conn_03")
+    many.by_id["conn_03"] = httpx.Response(200, json=whole)
+    await rig.poll(times=2)
+    many.listed.append(without)
+    await rig.poll()
+    assert await rig.transitions() == []
+    await rig.poll()
+    assert [step[0] for step in await rig.transitions()] == ["group_connection.removed"]
+
+
+async def test_a_child_that_another_replica_saw_meanwhile_is_not_removed(rig, many, redis_client, clock):
+    await rig.poll(times=2)
+    lost = many["conn_00"]["group_connections"].pop()
+    await rig.poll()
+    await rig.deliver()
+    other = Rig(redis_client, clock, many)
+    many["conn_00"]["group_connections"].append(lost)
+    many.answer = lambda _request, page: SERVER_ERROR if page else None
+    assert (await other.poll()).outcome == "partial"
+    many.answer = lambda _request, _page: None
+    many["conn_00"]["group_connections"].pop()
+    await rig.poll()
+    assert await rig.transitions() == []
+    await rig.poll()
+    assert [step[0] for step in await rig.transitions()] == ["group_connection.removed"]
 
 
 async def test_tombstones_are_forgotten_after_the_history_and_the_size_still_fits(rig, many, clock):
