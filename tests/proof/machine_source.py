@@ -97,7 +97,7 @@ class Source:
         if fault == "empty" or (self.fault and self.fault.what == "empty"):
             return _json({"next": None, "previous": None, "results": []})
         if fault in _ANSWERS:
-            return _ANSWERS[fault]
+            return _answer(fault)
         following = f"{BASE}{_PATH}?cursor={end}" if end < len(listed) else None
         page = {"next": following, "previous": None, "results": items}
         if fault in _PAGES:
@@ -108,13 +108,13 @@ class Source:
     def one(self, id_: str) -> httpx.Response:
         how = self.by_id.get(id_, "")
         if how in _ANSWERS:
-            return _ANSWERS[how]
+            return _answer(how)
         if how == "other":
             return _json({"id": f"{id_}x"})
         there = id_ in self.truth
         if how == "ghost" and not there and id_ in self.last_seen:
             return _json(self.last_seen[id_])
-        return _json(self._as_shown(id_)) if there and how != "gone" else _ANSWERS["404"]
+        return _json(self._as_shown(id_)) if there and how != "gone" else _answer("404")
 
 
 def fresh(id_: str, at: int) -> dict[str, Any]:
@@ -158,21 +158,25 @@ def _json(value: Any) -> httpx.Response:
     return httpx.Response(200, content=json.dumps(value).encode())
 
 
-def _error(status: int) -> httpx.Response:
-    return httpx.Response(status, json={"type": "error", "message": "no"})
-
-
-_HTML = "<html>a gateway</html>"
-_ANSWERS = {
-    "500": httpx.Response(500, text=_HTML),
-    "429": httpx.Response(429, headers={"retry-after": "120"}, json={"type": "throttled", "message": "wait"}),
-    "401": _error(401),
-    "404": _error(404),
-    "410": _error(410),
-    "html": httpx.Response(200, text=_HTML),
-    "html404": httpx.Response(404, text=_HTML),
-    "no list": httpx.Response(200, json={"next": None, "results": {}}),
+_HTML = b"<html>a gateway</html>"
+_NO = b'{"type": "error", "message": "no"}'
+_ANSWERS: dict[str, tuple[int, bytes]] = {
+    "500": (500, _HTML),
+    "429": (429, _NO),  # to be tried again after two minutes, so not in this poll
+    "401": (401, _NO),
+    "404": (404, _NO),
+    "410": (410, _NO),
+    "html": (200, _HTML),
+    "html404": (404, _HTML),
+    "no list": (200, b'{"next": null, "results": {}}'),
 }
+
+
+def _answer(name: str) -> httpx.Response:
+    status, body = _ANSWERS[name]
+    return httpx.Response(status, content=body, headers={"retry-after": "120"} if status == 429 else {})
+
+
 BY_ID = ("404", "410", "gone", "ghost", "500", "html", "html404", "401", "other")
 
 
