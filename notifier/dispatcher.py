@@ -83,8 +83,9 @@ class Dispatcher:
 
     def wake(self, sinks: set[str]) -> None:
         """These sinks were given work: look at once."""
-        for name in sinks & self._wakes.keys():
-            self._wakes[name].set()
+        for name, wake in self._wakes.items():  # in the order of the configuration, not of a set
+            if name in sinks:
+                wake.set()
 
     async def run(self, stop: asyncio.Event, grace: timedelta) -> None:
         """Deliver until ``stop`` is set; attempts under way may end until ``grace`` after it."""
