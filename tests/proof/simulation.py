@@ -371,6 +371,6 @@ def run(scale: float, seed: int, say: Callable[[str], None]) -> Tally:
 PROOF = Proof(
     "simulation",
     "three replicas for hours of virtual time, with everything going wrong",
-    ("P1", "P2", "P5", "P7", "P9", "P10", "P11", "P14", "P15", "P16", "P17", "P18", "P19", "P26"),
+    ("P1", "P2", "P5", "P7", "P9", "P10", "P11", "P14", "P15", "P16", "P17", "P18", "P19", "P26", "P27"),
     run,
 )
