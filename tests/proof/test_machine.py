@@ -45,28 +45,30 @@ def _one_absence_is_a_removal(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Absences, "missed", missed)
 
 
-def _read_with(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[Any], ObservedConnection]:
-    def read_wrongly(raw: Any) -> ObservedConnection:
-        seen = read(raw)
-        groups = seen.group_connections and tuple(
-            msgspec.structs.replace(one, fields=change(one.fields)) for one in seen.group_connections
-        )
-        return msgspec.structs.replace(seen, group_connections=groups)
-
-    return read_wrongly
+def _read_with(change: Callable[[ObservedConnection], ObservedConnection]) -> Callable[[Any], Any]:
+    return lambda raw: change(read(raw))
 
 
 def _an_unknown_status_becomes_a_known_one(patch: pytest.MonkeyPatch) -> None:
     known = {"on_fire": "needs_attention", "Pending": "pending"}
-    patch.setattr(
-        traversal,
-        "read",
-        _read_with(lambda fields: {name: known.get(value, value) for name, value in fields.items()}),
-    )
+
+    def changed(seen: ObservedConnection) -> ObservedConnection:
+        groups = [
+            msgspec.structs.replace(
+                one, fields={name: known.get(value, value) for name, value in one.fields.items()}
+            )
+            for one in seen.group_connections or ()
+        ]
+        return msgspec.structs.replace(seen, group_connections=seen.group_connections and tuple(groups))
+
+    patch.setattr(traversal, "read", _read_with(changed))
 
 
 def _an_absent_field_is_null(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(traversal, "read", _read_with(lambda fields: fields and {"carrier": None, **fields}))
+    def changed(seen: ObservedConnection) -> ObservedConnection:
+        return msgspec.structs.replace(seen, fields={"status": None, "employer": None, **seen.fields})
+
+    patch.setattr(traversal, "read", _read_with(changed))
 
 
 def _the_guard_is_off(patch: pytest.MonkeyPatch) -> None:
