@@ -32,6 +32,7 @@ PROOFS = (
     "chaos",
 )
 _SAY_EVERY_S = 10.0
+_WIDTH = 150  # of the tables in a pipe
 
 
 class Progress:
@@ -62,6 +63,8 @@ def main() -> int:
         parser.error(f"there is no proof {', '.join(sorted(unknown))}; there are {', '.join(PROOFS)}")
     seed = random.SystemRandom().randrange(10**6) if given.seed is None else given.seed
     console, began = Console(), time.monotonic()
+    if not console.is_terminal:
+        console.width = _WIDTH
     console.print(f"seed {seed}", highlight=False)
     tallies: list[tuple[Proof, Tally, float]] = []
     for name in given.names or PROOFS:
@@ -104,14 +107,17 @@ def _by_promise(tallies: list[tuple[Proof, Tally, float]]) -> Table:
         total = Tally()
         for _, tally in mine:
             total.merge(tally)
-        names = ", ".join(proof.name for proof, _ in mine) or "-"
-        table.add_row(f"{number} {words}", names, *(f"{count(total):,}" for _, count in _COUNTS))
+        if mine:
+            names = ", ".join(proof.name for proof, _ in mine)
+            table.add_row(f"{number} {words}", names, *(f"{count(total):,}" for _, count in _COUNTS))
+        elif len(tallies) == len(PROOFS):
+            table.add_row(f"{number} {words}", "make test")
     return table
 
 
 def _table(first: str, second: str) -> Table:
     table = Table()
-    table.add_column(first)
+    table.add_column(first, no_wrap=True)
     table.add_column(second)
     for name, _ in _COUNTS:
         table.add_column(name, justify="right")

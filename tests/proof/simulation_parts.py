@@ -252,7 +252,7 @@ class Replica:
             lanes,
             tuple(sinks),
             around.lease,
-            Hooks(self._owed, self._polled, lambda: None),
+            Hooks(self._dispatcher.wake, self._polled, lambda: None),
         )
         self._work = machine.start(self._run())
 
@@ -289,10 +289,6 @@ class Replica:
         await part
         if not self._stop.is_set():
             raise RuntimeError("a part ended by itself")
-
-    def _owed(self, sinks: set[str]) -> None:
-        for name in sorted(sinks):
-            self._dispatcher.wake({name})
 
     def _polled(self, result: PollResult) -> None:
         self.health.polled(result)

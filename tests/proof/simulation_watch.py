@@ -195,6 +195,7 @@ class Watch:
         self._done = {what: at for what, at in self._done.items() if at < self.world.now - 2.0}
         self._not_before.clear()
         self._rests.clear()
+        self._holds.clear()
         self._claims = {
             at: held for at, held in self._claims.items() if held.until - HOLD_S < self.world.now - 2.0
         }

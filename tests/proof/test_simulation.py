@@ -24,24 +24,28 @@ SEED = 0
 
 
 def test_small_simulations_are_clean():
-    tally = PROOF.run(20 / TRIALS, SEED, quietly)
+    tally = PROOF.run(12 / TRIALS, SEED, quietly)
     assert tally.is_clean, tally
-    assert tally.trials == 20
+    assert tally.trials == 12
     assert tally.faults > 10 * tally.trials
     assert tally.repeats > 0
 
 
-def test_a_trial_meets_what_it_is_meant_to_meet():
-    counts: dict[str, int] = {}
-    for seed in range(SEED, SEED + 6):
+_MET = {
+    *("crash", "pause", "stop", "store forgot", "cut refused", "cut lost", "cut deaf", "cut slow"),
+    *("fenced", "claims lost", "polls partial", "polls failed", "repeats", "mood throttling"),
+}
+
+
+def test_a_few_trials_meet_everything_that_they_are_meant_to_meet():
+    missing = set(_MET)
+    for seed in range(SEED, SEED + 24):
         trial = Trial(seed)
         trial.run()
-        for what, count in trial.watch.counts.items():
-            counts[what] = counts.get(what, 0) + count
-    for what in ("crash", "pause", "stop", "store forgot", "cut refused", "cut lost", "cut deaf", "cut slow"):
-        assert counts.get(what), what
-    for what in ("fenced", "claims lost", "polls partial", "polls failed", "repeats", "mood throttling"):
-        assert counts.get(what), what
+        missing -= {what for what, count in trial.watch.counts.items() if count}
+        if not missing:
+            return
+    pytest.fail(f"never met: {missing}")
 
 
 def test_a_seed_gives_the_same_trial_to_the_last_request_whatever_ran_before():
@@ -57,16 +61,15 @@ def test_a_seed_gives_the_same_trial_to_the_last_request_whatever_ran_before():
         "from tests.proof.simulation import Trial\n"
         f"trial = Trial({SEED})\ntrial.run()\nprint(trial.watch.digest)"
     )
-    for hashes in ("1", "2"):  # the order of sets of strings
-        other = subprocess.run(
-            [sys.executable, "-c", program],
-            env={**os.environ, "PYTHONHASHSEED": hashes},
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=60,
-        )
-        assert other.stdout.strip() == first
+    other = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONHASHSEED": "1"},  # of the order of sets of strings
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert other.stdout.strip() == first
 
 
 def test_the_store_in_memory_answers_as_a_real_one():
