@@ -294,7 +294,7 @@ class Trial:
             json.loads(body)
             for at, id_, body in taken
             if at < self.watch.replayed.get((sink, id_), NEVER)
-            and not any(since < at < until < last[id_] for since, until in self.faults.forgotten)
+            and not any(since < at < min(until, last[id_]) for since, until in self.faults.forgotten)
         ]
 
     def _set_aside(self, sink: str, letters: Sequence[Any]) -> set[str]:

@@ -153,7 +153,7 @@ class Watch:
             self._kills.pop(what, None)
         now = self.world.now
         # When the attempt ended: a settle may be sent late, by a worker that stood still.
-        ended = max(now - HOLD_S, min(now, (int(args[3]) - _EPOCH_US) / 1e6))
+        ended = min(now, (int(args[3]) - _EPOCH_US) / 1e6)
         if verdict == "delivered":
             self._done[what] = now
             if self._in_a_row[sink] >= FAILING_AFTER or sink in self._holds:
