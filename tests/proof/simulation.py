@@ -126,7 +126,7 @@ class Trial:
     def _died(self, place: str) -> None:
         replica = self.replicas[place]
         self.watch.died(replica.machine)
-        if replica.stopped_at is None:
+        if not replica.is_over:
             self.watch.fault(0.0, place, kind="crash")
         self.world.after(self.rng.uniform(0.5, self.interval / 2), self.start, place)
 

@@ -139,7 +139,9 @@ class Faults:
         if self._rng.random() < 0.3:
             do()
         else:
-            replica.machine.trap = Trap(self._rng.choice(_TRAPS), self._rng.random() < 0.5, do)
+            # Who stands still between its last look at the clock and a receiver sends late: that is a limit.
+            what, chance = self._rng.choice(_TRAPS), self._rng.random()
+            replica.machine.trap = Trap(what, chance < 0.5 or what == "send", do)
 
     def crash(self) -> None:
         if replica := self._some():
