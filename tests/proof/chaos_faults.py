@@ -41,7 +41,7 @@ SOURCE = (
     ("loop_next", {"times": 1}),
     ("throttle", {"times": 1}),
 )
-SLOW, DOWN, CLOSED = Answer(delay_s=0.6), Answer(503), Answer(401)
+SLOW_S, DOWN, CLOSED = 0.6, Answer(503), Answer(401)
 
 
 class Later:
@@ -169,8 +169,8 @@ class Faults:
         self._stage.fault(kind, **options)
 
     def _hurt_receiver(self, receiver: Receiver) -> None:
-        """It refuses everybody, is slow, or is down, for a moment."""
-        answer = self._rng.choice((SLOW, DOWN, CLOSED))
-        receiver.mood = lambda _id: answer
+        """It is slow, down, or refuses everybody, for a moment; slow, it refuses for good what it always does."""
         usual = self._moods[receiver.name]
+        answer = self._rng.choice((None, DOWN, CLOSED))
+        receiver.mood = lambda id_: answer or usual(id_)._replace(delay_s=SLOW_S)
         self._later.after(self._rng.uniform(0.5, 1.5), lambda: setattr(receiver, "mood", usual))
