@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,6 +22,7 @@ from tests.proof.tally import Tally
 
 ROOT = Path(__file__).parents[2]
 BUGS = {path.stem: path for path in sorted((Path(__file__).parent / "bugs").glob("*.patch"))}
+WITHIN_S = 110  # less than the time that a test has
 _CODE = """
 import sys
 import msgspec, notifier
@@ -42,17 +44,23 @@ def patched_tree(bug: str) -> Iterator[Path]:
 
 
 def tally_with(bug: str, code: str) -> Tally:
-    """The ``tally`` that ``code`` assigns, with the bug in place."""
+    """The ``tally`` that ``code`` assigns, with the bug in place; nothing that it started runs on after it."""
     with patched_tree(bug) as tree:
-        done = subprocess.run(
+        process = subprocess.Popen(
             [sys.executable, "-c", _CODE.format(tree=str(tree), code=code)],
             cwd=tree,
             env=os.environ | {"PYTHONPATH": str(tree)},
             stdout=subprocess.PIPE,
-            timeout=110,
-            check=True,
+            start_new_session=True,
         )
-    return msgspec.json.decode(done.stdout.rpartition(b"\n")[2], type=Tally)
+        try:
+            out, _ = process.communicate(timeout=WITHIN_S)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    assert process.returncode == 0, f"the proof itself failed with {process.returncode}"
+    return msgspec.json.decode(out.rpartition(b"\n")[2], type=Tally)
 
 
 def _outside_of_git(tree: Path) -> dict[str, str]:
