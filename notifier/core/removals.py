@@ -27,7 +27,8 @@ class Guard(msgspec.Struct, frozen=True):
 class Held(msgspec.Struct, frozen=True):
     """Removals that wait for a person. ``since`` is ISO 8601; ``ids`` maps a kind to entity ids.
 
-    ``whole_snapshot`` marks a snapshot that shared no id with the state: approving it accepts a new account.
+    ``whole_snapshot`` marks a snapshot that shared no id with the state, or a baseline that found nothing
+    where something was known: approving it accepts a new account.
     """
 
     since: str

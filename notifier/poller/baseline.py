@@ -10,8 +10,10 @@ from __future__ import annotations
 import secrets
 from collections import Counter
 
+from notifier.clock import iso
 from notifier.core import codec
 from notifier.core.diff import first_state
+from notifier.core.removals import Held
 from notifier.core.view import Learned, View
 from notifier.errors import SourceError
 from notifier.models import ConnectionState, Kind
@@ -45,14 +47,22 @@ class Baseline:
     """One poll that takes the list as it is."""
 
     def __init__(
-        self, tools: Tools, settings: Settings, memory: Memory, chain: Chain, cause: str, expected: int
+        self,
+        tools: Tools,
+        settings: Settings,
+        memory: Memory,
+        chain: Chain,
+        cause: str,
+        expected: int,
+        held: Held | None,
     ) -> None:
         self._tools = tools
         self._settings = settings
         self._memory = memory
         self._chain = chain
         self._cause = cause
-        self._expected = expected  # connections known before: then an empty list is no baseline
+        self._expected = expected  # connections known before: then an empty list waits for a person
+        self._held = held if held is not None and held.whole_snapshot else None
         self._is_begun = False
         self._is_done = False
         self._view = View("")
@@ -70,9 +80,7 @@ class Baseline:
         if self._seen.faults:
             return self._unfinished(Partial(self._seen.faults[0]))
         if self._expected and not self._seen.items:
-            return self._unfinished(
-                Partial(f"the list is empty, but {self._expected} connections were known")
-            )
+            return self._hold_empty()
         forgotten = [id_ async for id_, _ in self._tools.store.all_states() if id_ not in self._shown]
         while len(forgotten) > _FORGOTTEN_AT_ONCE:
             part, forgotten = forgotten[:_FORGOTTEN_AT_ONCE], forgotten[_FORGOTTEN_AT_ONCE:]
@@ -126,11 +134,16 @@ class Baseline:
         self._is_begun = True
         return {"baseline": self._cause, "epoch": ""}
 
-    def _unfinished(self, outcome: Partial) -> Findings:
-        """What was seen is kept; the next poll is a baseline again."""
+    def _hold_empty(self) -> Findings:
+        """Nothing where much was known: a person may say that it is so, as with another account's list."""
+        outcome = Partial(f"the list is empty, but {self._expected} connections were known")
+        return self._unfinished(outcome, Held(iso(self._tools.store.now()), whole_snapshot=True))
+
+    def _unfinished(self, outcome: Partial, held: Held | None = None) -> Findings:
+        """What was seen is kept; the next poll is a baseline again. What is held stays held."""
         is_begun = self._is_begun or self._pending or self._cause in _MUST_BE_KEPT
         mark = self._mark() if is_begun else {}  # else the old state still stands
-        return Findings(outcome, self._seen, None, last=Commit(states=self._pending, meta=mark))
+        return Findings(outcome, self._seen, self._held or held, last=Commit(states=self._pending, meta=mark))
 
 
 def _in_need(state: ConnectionState) -> int:

@@ -199,7 +199,7 @@ class Poller:
             known = (
                 0 if cause == "approved" else max(self._memory.known_before, meta.counts.get("connection", 0))
             )
-            look = Baseline(self._tools, self._settings, self._memory, chain, cause, known)
+            look = Baseline(self._tools, self._settings, self._memory, chain, cause, known, held)
         else:
             look = Cycle(self._tools, self._settings, self._memory, meta, chain, held, began_s)
         try:

@@ -152,7 +152,7 @@ async def _compare(
 ) -> None:
     states = await store.states([item.id for _, item in observed])
     for (fingerprint, item), value in zip(observed, states, strict=True):
-        if item.id in seen.same or item.id in seen.changed:
+        if item.id in seen.same or item.id in seen.changed or item.id in seen.unreadable:
             earlier = seen.changed.get(item.id)
             if fingerprint not in {seen.same.pop(item.id, None), earlier.fingerprint if earlier else None}:
                 seen.faults.append("a connection was shown twice with different content")

@@ -106,6 +106,35 @@ async def test_another_version_or_account_address_is_a_new_baseline(rig, many, c
     assert (await rig.reports())[1:] == [report]
 
 
+async def test_another_account_that_is_empty_waits_for_a_person_and_is_a_baseline_once_approved(rig, many):
+    await rig.poll()
+    rig.restart(base_url="https://other")
+    many.listed = []
+    await rig.poll(times=3)
+    rig.restart(base_url="https://other")
+    await rig.poll()
+    held = (await rig.store.meta()).held
+    await rig.store.write_inbox("approve", held)
+    await rig.poll()
+    many.listed = [connection("conn_first", group("gc_first"))]
+    await rig.poll()
+    assert (await rig.reports())[1:] == ["notifier.snapshot_held", "notifier.baseline"]
+    assert {step[1] for step in await rig.transitions()} == {"conn_first", "gc_first"}
+
+
+async def test_an_empty_list_that_fills_again_ends_the_wait_by_itself(rig, many):
+    await rig.poll()
+    mine = many.listed
+    rig.restart(api_version="2023-08-25")
+    many.listed = []
+    await rig.poll(times=2)
+    many.listed = mine
+    await rig.poll(times=2)
+    assert (await rig.reports())[1:] == ["notifier.snapshot_held", "notifier.baseline"]
+    assert (await rig.store.meta()).held is None
+    assert await rig.transitions() == []
+
+
 async def test_one_bad_item_costs_that_item_alone(rig, many):
     await rig.poll()
     many["conn_02"]["employer"] = {"not": "a string"}
@@ -130,6 +159,16 @@ async def test_unknown_statuses_pass_through_as_they_are_and_are_told_as_drift_o
     await rig.poll(times=3)
     assert await rig.transitions() == [("group_connection.status_changed", "gc_01_a", "pending", "on_fire")]
     assert await rig.reports() == ["notifier.baseline", "notifier.drift"]
+
+
+async def test_a_new_connection_shown_once_unreadable_and_once_whole_is_told_and_the_list_not_complete(
+    rig, many
+):
+    await rig.poll()
+    many.listed += [{"id": "conn_new"}, connection("conn_new", group("gc_new"))]
+    result = await rig.poll()
+    assert result.outcome == "partial"
+    assert {step[1] for step in await rig.transitions()} == {"conn_new", "gc_new"}
 
 
 async def test_a_connection_shown_twice_with_different_content_never_flaps(rig, many):
