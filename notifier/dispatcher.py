@@ -25,7 +25,7 @@ import structlog
 from notifier.clock import Clock
 from notifier.core.results import AttemptResult
 from notifier.core.retry import Outcome, Verdict, decide
-from notifier.errors import DeliveryError, StoreError, StoreUnavailable, TemporaryFailure
+from notifier.errors import DeliveryError, StoreError, TemporaryFailure
 from notifier.sinks.contract import Attempt, Receipt, Sink
 from notifier.store.client import LAST_WORD_S
 from notifier.store.lanes import CLAIM_MARGIN, Claim, Lanes
@@ -150,7 +150,8 @@ class Dispatcher:
             _log.warning("claim.failed", sink=name, error=str(error))
             return _Claimed((), _STORE_RETRY, 0)
         claims = tuple(_Held(claim, began + CLAIM_MARGIN.total_seconds()) for claim in batch.claims)
-        wait = _LOOK_EVERY if batch.wait is None else min(batch.wait, _LOOK_EVERY)
+        is_passed_over = batch.wait == timedelta() and not claims  # due, but no delivery of ours: no hurry
+        wait = _LOOK_EVERY if batch.wait is None or is_passed_over else min(batch.wait, _LOOK_EVERY)
         return _Claimed(claims, wait, batch.suspects)
 
     async def _claim_suspect(
@@ -183,6 +184,8 @@ class Dispatcher:
         try:
             if claim.claims > SUSPECT + 1:
                 await self._settle(claim, _POISON, 0.0)
+            elif claim.is_unreadable:
+                await self._settle(claim, _UNREADABLE, 0.0)
             elif self._clock.monotonic() > held.begin_before_s:
                 # This process stood still since it claimed: another may have sent this, and more, by now.
                 await self._lanes.release(claim)
@@ -248,13 +251,13 @@ class Dispatcher:
         )
 
     async def _lanes_settle(self, claim: Claim, outcome: Outcome, seconds: float) -> bool:
-        """Settle, as often as it takes while the store is away; False where the claim was lost."""
+        """Settle, as often as it takes while the store does not; False where the claim was lost."""
         delay_s, is_waiting = 0.1, False
         try:
             while True:
                 try:
                     return await self._lanes.settle(claim, outcome, took_ms=round(seconds * 1000))
-                except StoreUnavailable as error:
+                except StoreError as error:  # away, or it refuses: sending on would only say things twice
                     self._unsettled[claim.sink] += not is_waiting
                     is_waiting = True
                     _log.warning(
@@ -277,6 +280,11 @@ _POISON = Outcome(
     Verdict.DEAD,
     "poison",
     "three attempts in a row began and never ended: the worker may have died of this delivery",
+)
+_UNREADABLE = Outcome(
+    Verdict.DEAD,
+    "unreadable",
+    "what lies in the lane is no delivery of this release; its text is in the letter",
 )
 
 

@@ -15,38 +15,17 @@ from notifier.clock import Clock
 from notifier.errors import StoreError, StoreUnavailable, StoreUnfit
 from notifier.store.client import translated
 from notifier.store.keys import Keys
+from notifier.store.scripts import load
 
 OLDEST = (6, 2)
 MAX_CLOCK_OFFSET_S = 300.0
-_SCRATCH_MS = 10_000
-#: One of each of the commands that the scripts use, on a key that ends by itself.
-_TRIAL = """
-local key, ttl = KEYS[1], ARGV[1]
-redis.call('DEL', key)
-redis.call('HSET', key, 'f', '1') redis.call('PEXPIRE', key, ttl)
-redis.call('HGET', key, 'f') redis.call('HMGET', key, 'f') redis.call('HSETNX', key, 'g', '1')
-redis.call('HDEL', key, 'g') redis.call('HLEN', key)
-redis.call('DEL', key)
-redis.call('ZADD', key, 1, 'm') redis.call('PEXPIRE', key, ttl)
-redis.call('ZRANGE', key, 0, -1) redis.call('ZRANGEBYSCORE', key, 0, 2) redis.call('ZSCORE', key, 'm')
-redis.call('ZREM', key, 'm')
-redis.call('DEL', key)
-redis.call('RPUSH', key, 'a', 'b') redis.call('PEXPIRE', key, ttl)
-redis.call('LINDEX', key, 0) redis.call('LSET', key, 0, 'c') redis.call('LPOP', key)
-redis.call('DEL', key)
-local id = redis.call('XADD', key, '*', 'f', '1') redis.call('PEXPIRE', key, ttl)
-redis.call('XRANGE', key, '-', '+', 'COUNT', 1) redis.call('XDEL', key, id)
-redis.call('XTRIM', key, 'MINID', '0')
-redis.call('DEL', key)
-return redis.call('EXISTS', key)
-"""
+_NOBODY = "~trial"  # no sink can have this name
 
 
 async def examine(redis: Redis, clock: Clock, keys: Keys | None = None) -> list[str]:
     """Warnings about the server, one sentence each. Raises ``StoreUnfit`` where it cannot be trusted.
 
-    With the deployment's ``keys`` the commands that the scripts use are tried on a scratch key among them: a
-    user that is limited to these keys is permitted no other.
+    With the deployment's ``keys`` every command that the notifier needs is tried on them (see trial.lua).
     """
     with translated("reaching the store"):
         await redis.ping()
@@ -62,9 +41,11 @@ async def examine(redis: Redis, clock: Clock, keys: Keys | None = None) -> list[
 
 
 async def _try_commands(redis: Redis, keys: Keys) -> None:
+    shared = (keys.meta, keys.lease, keys.state, keys.names, keys.history, keys.inbox, keys.attempts)
+    own = (keys.sink(_NOBODY), keys.lanes(_NOBODY), keys.lane(_NOBODY, _NOBODY), keys.dead(_NOBODY))
     try:
         with translated("trying the commands that the notifier needs"):
-            await redis.eval(_TRIAL, 1, keys.prefix + "trial", str(_SCRATCH_MS))
+            await load(redis, "trial")(keys=[*shared, *own])
     except StoreUnavailable:
         raise
     except StoreError as error:

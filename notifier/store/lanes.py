@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from notifier.core.retry import Outcome, Verdict
+from notifier.errors import StoreUnfit
 from notifier.models import Delivery, is_report
 from notifier.store.client import translated
 from notifier.store.formats import fresh_delivery, iso_of, microseconds, oldest_id
@@ -24,6 +25,7 @@ from notifier.store.scripts import Client, load
 CLAIM_MARGIN = timedelta(seconds=5)
 #: Rounds of failures in a row after which a sink counts as failing; its recovery wakes what waits.
 FAILING_AFTER = 3
+_UNREADABLE = "unreadable"  # the type of what is no delivery
 _RESUMED_AT_ONCE = 10_000  # lanes; more are rather left to their own time than block the server
 _json = msgspec.json.Encoder()
 _read_delivery = msgspec.json.Decoder(Delivery)
@@ -45,6 +47,11 @@ class Claim(msgspec.Struct, frozen=True):
     attempts: int
     first_us: int
     failures: int
+
+    @property
+    def is_unreadable(self) -> bool:
+        """Whether what lies there could not be read: then ``delivery.body`` is its text."""
+        return self.delivery.type == _UNREADABLE
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -229,20 +236,13 @@ class Lanes:
                 pipe.xlen(self._keys.dead(sink))
                 pipe.zrange(lanes, 0, 0, withscores=True)
                 fields, waiting, dead, first = await pipe.execute()
-        text = {name.decode(): value.decode() for name, value in fields.items()}
-        return SinkHealth(
-            waiting=waiting,
-            dead=dead,
-            deaths=int(text.get("deaths", 0)),
-            failures=int(text.get("failures", 0)),
-            failing_since=_iso_or_none(text.get("failing_since")),
-            paused_until=_iso_or_none(text.get("paused_until")),
-            reason=text.get("reason") or None,
-            message=text.get("message") or None,
-            off=text.get("off"),
-            is_resting=int(text.get("next_at", 0)) > self.now_us(),
-            oldest_due=iso_of(int(first[0][1])) if first else None,
-        )
+        try:
+            return _read_health(fields, waiting, dead, first, self.now_us())
+        except (ValueError, OverflowError, OSError) as error:
+            raise StoreUnfit(
+                f"what the store knows of the sink {sink} cannot be read ({error}); somebody else wrote to "
+                f"{self._keys.sink(sink)} or {lanes}"
+            ) from error
 
     async def switch_off(self, sink: str, why: str) -> None:
         """An operator pauses a sink: it keeps everything and sends nothing."""
@@ -313,9 +313,32 @@ class Lanes:
 
 def _read_claim(sink: str, failures: int, key: bytes, token: bytes, value: bytes) -> Claim:
     head, _, text = value.partition(b"\n")
-    claims, attempts, first_us = map(int, head.split())
-    return Claim(
-        sink, key.decode(), token.decode(), _read_delivery.decode(text), claims, attempts, first_us, failures
+    try:
+        claims, attempts, first_us = map(int, head.split())
+        delivery = _read_delivery.decode(text)
+    except (ValueError, msgspec.MsgspecError):
+        claims, attempts, first_us = 1, 0, 0
+        delivery = Delivery("", _UNREADABLE, "", value.decode(errors="replace"))
+    name = key.decode(errors="replace")
+    return Claim(sink, name, token.decode(), delivery, claims, attempts, first_us, failures)
+
+
+def _read_health(
+    fields: dict[bytes, bytes], waiting: int, dead: int, first: list[tuple[bytes, float]], now_us: int
+) -> SinkHealth:
+    text = {name.decode(): value.decode() for name, value in fields.items()}
+    return SinkHealth(
+        waiting=waiting,
+        dead=dead,
+        deaths=int(text.get("deaths", 0)),
+        failures=int(text.get("failures", 0)),
+        failing_since=_iso_or_none(text.get("failing_since")),
+        paused_until=_iso_or_none(text.get("paused_until")),
+        reason=text.get("reason") or None,
+        message=text.get("message") or None,
+        off=text.get("off"),
+        is_resting=int(text.get("next_at", 0)) > now_us,
+        oldest_due=iso_of(int(first[0][1])) if first else None,
     )
 
 

@@ -11,5 +11,9 @@ Client = Any
 
 
 def load(redis: Client, name: str) -> Any:
-    """The script ``lua/NAME.lua``, called by its digest and loaded again where the server forgot it."""
-    return redis.register_script(files("notifier.store").joinpath("lua", f"{name}.lua").read_text())
+    """The script ``lua/NAME.lua`` behind ``lua/try.lua``, called by its digest, loaded where unknown."""
+    return redis.register_script(_text("try") + _text(name))
+
+
+def _text(name: str) -> str:
+    return files("notifier.store").joinpath("lua", f"{name}.lua").read_text()

@@ -346,3 +346,72 @@ async def test_an_attempt_that_a_standstill_delayed_is_not_made(rig, owe, clock)
     assert got(rig) == ["a1"]
     assert stalls == 0
     assert [entry["outcome"] for entry in await rig.lanes.attempts(newest=9)] == ["delivered"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1 2\n{}", "1 x 0\n{}", "0 0 0\n{}", "0 0 0\nnot JSON", "0 0 0", '0 0 0\n{"id": 1}', "9 0 0\n\udcff"],
+)
+async def test_what_cannot_be_read_as_a_delivery_is_a_dead_letter_and_lets_the_next_pass(rig, owe, text):
+    await rig.redis.rpush(rig.keys.lane("backend", "a"), text.encode(errors="surrogateescape"))
+    await owe(("a", "a1"), ("b", "b1"))
+    await rig.deliver()
+    assert sorted(got(rig)) == ["a1", "b1"]
+    [letter] = await rig.lanes.dead_letters("backend")
+    assert letter.reason == "unreadable"
+    assert letter.delivery.body.partition(" ")[2] == text.partition(" ")[2].replace("\udcff", "\ufffd")
+    assert await rig.lanes.replay("backend", [letter]) == 1
+    await rig.deliver()
+    assert [letter.reason for letter in await rig.lanes.dead_letters("backend")] == ["unreadable"]
+    assert len(got(rig)) == 2
+
+
+async def test_what_is_no_delivery_of_ours_is_not_looked_at_again_and_again(rig, owe, monkeypatch):
+    await owe(("a", "a1"))
+    await rig.deliver()
+    await rig.redis.rpush(rig.keys.lane("backend", "strange"), "rubbish")
+    await rig.redis.zadd(rig.keys.lanes("backend"), {"strange": 2})
+    stop, naps = asyncio.Event(), []
+
+    async def note(seconds: float) -> None:
+        naps.append(seconds)
+        if len(naps) > 2:
+            stop.set()
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(rig.still, "sleep", note)
+    await dispatcher(rig, *rig.sinks.values()).run(stop, timedelta())
+    assert min(naps) >= 1
+
+
+async def test_a_store_that_refuses_to_settle_makes_nothing_said_twice(rig, owe, monkeypatch):
+    from notifier.errors import StoreError
+
+    await owe(("a", "a1"), ("a", "a2"))
+    settle, refusals = rig.lanes._settle, 20
+
+    async def refuse(**kwargs):
+        nonlocal refusals
+        if refusals:
+            refusals -= 1
+            raise StoreError("NOPERM")
+        return await settle(**kwargs)
+
+    async def soon(seconds: float) -> None:
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(rig.lanes, "_settle", refuse)
+    monkeypatch.setattr(rig.still, "sleep", soon)
+    await rig.deliver()
+    assert got(rig) == ["a1", "a2"]
+    assert refusals == 0
+
+
+@pytest.mark.parametrize("field", ["deaths", "failures", "next_at", "failing_since", "paused_until"])
+async def test_a_health_that_somebody_else_wrote_is_an_error_that_says_where(rig, owe, field):
+    from notifier.errors import StoreUnfit
+
+    await owe(("a", "a1"))
+    await rig.redis.hset(rig.keys.sink("backend"), field, "rubbish")
+    with pytest.raises(StoreUnfit, match="sink:backend"):
+        await rig.lanes.health("backend")

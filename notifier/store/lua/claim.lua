@@ -44,8 +44,8 @@ for _, key in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 
 end
 for _, key in ipairs(empty) do redis.call('ZREM', KEYS[1], key) end
 for at = 4, #claimed do
+  redis.call('ZADD', KEYS[1], claimed[at][2], claimed[at][1])  -- first: a claim that is not counted ends by itself
   redis.call('LSET', prefix .. claimed[at][1], 0, claimed[at][3])
-  redis.call('ZADD', KEYS[1], claimed[at][2], claimed[at][1])
 end
 if #claimed > 3 then
   if paused > 0 then redis.call('HSET', KEYS[2], 'paused_until', string.format('%.0f', token)) end

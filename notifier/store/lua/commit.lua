@@ -12,7 +12,8 @@ ARGV    fence, holder, expected version ('' for a new deployment), new version, 
         owed triples (sink, lane key, delivery)
 
 Lanes are built from the tag of KEYS[1]: lanes:SINK (zset) and lane:SINK:KEY (list). A lane that waits is
-not moved. All checks come before the first write: Lua does not roll back.
+not moved. All checks come before the first write, and a write that the server refuses takes back those before
+it (try.lua): so the version comes last, and before it what no undo is needed for.
 Returns {'committed'}, {'repeated'} (this very commit was done before), {'fenced'} or {'moved', version}. ]]
 
 local fence, holder, expected, version, now = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
@@ -24,24 +25,34 @@ if current ~= expected then return {'moved', current} end
 
 local prefix = string.sub(KEYS[1], 1, -5)
 local at = 8
-local function list(width, each)
-  local count = tonumber(ARGV[at])
-  at = at + 1
-  for _ = 1, count do
-    each(ARGV[at], ARGV[at + 1], ARGV[at + 2])
-    at = at + width
-  end
+local function list(width)
+  local first = at + 1
+  at = first + width * tonumber(ARGV[at])
+  return first, at - 1
 end
+local meta, meta_end = list(2)
+local states, states_end = list(2)
+local forgotten, forgotten_end = list(1)
+local history, history_end = list(1)
+local owed, owed_end = list(3)
 
-redis.call('HSET', KEYS[1], 'version', version, 'fence', fence)
-list(2, function(field, value) redis.call('HSET', KEYS[1], field, value) end)
-list(2, function(id, value) redis.call('HSET', KEYS[3], id, value) end)
-list(1, function(id) redis.call('HDEL', KEYS[3], id) end)
-list(1, function(entry) redis.call('XADD', KEYS[4], '*', 'event', entry) end)
-list(3, function(sink, key, delivery)
-  redis.call('RPUSH', prefix .. 'lane:' .. sink .. ':' .. key, delivery)
-  redis.call('ZADD', prefix .. 'lanes:' .. sink, 'NX', now, key)
-end)
+try(nil, 'HSET', KEYS[1], 'fence', fence)  -- may meta be written? the fence is ours in any case
+for entry = history, history_end do
+  try(function(id) return {'XDEL', KEYS[4], id} end, 'XADD', KEYS[4], '*', 'event', ARGV[entry])
+end
+for entry = owed, owed_end, 3 do
+  local sink, key = ARGV[entry], ARGV[entry + 1]
+  local lane, lanes = prefix .. 'lane:' .. sink .. ':' .. key, prefix .. 'lanes:' .. sink
+  try(function() return {'RPOP', lane} end, 'RPUSH', lane, ARGV[entry + 2])
+  try(function(added) return added == 1 and {'ZREM', lanes, key} or nil end, 'ZADD', lanes, 'NX', now, key)
+end
+for entry = forgotten, forgotten_end do
+  local state = try(nil, 'HGET', KEYS[3], ARGV[entry])
+  try(function() return state and {'HSET', KEYS[3], ARGV[entry], state} or nil end, 'HDEL', KEYS[3], ARGV[entry])
+end
+if states <= states_end then try(nil, 'HSET', KEYS[3], unpack(ARGV, states, states_end)) end
+try(nil, 'HSET', KEYS[1], 'version', version, unpack(ARGV, meta, meta_end))
+
 redis.call('XTRIM', KEYS[4], 'MINID', '~', ARGV[6])
 if ARGV[7] ~= '' then
   for _, entry in ipairs(redis.call('XRANGE', KEYS[5], '-', ARGV[7])) do

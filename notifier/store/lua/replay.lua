@@ -9,9 +9,12 @@ A letter that is gone (replayed or dropped by somebody else) is passed over. Ret
 local prefix = string.gsub(KEYS[2], 'lanes:(.*)$', 'lane:%1:', 1)
 local moved = 0
 for at = 2, #ARGV, 3 do
-  if redis.call('XDEL', KEYS[1], ARGV[at]) == 1 then
-    redis.call('RPUSH', prefix .. ARGV[at + 1], ARGV[at + 2])
-    redis.call('ZADD', KEYS[2], 'NX', ARGV[1], ARGV[at + 1])
+  local letter, key = ARGV[at], ARGV[at + 1]
+  if #try(nil, 'XRANGE', KEYS[1], letter, letter) == 1 then
+    try(function() return {'RPOP', prefix .. key} end, 'RPUSH', prefix .. key, ARGV[at + 2])
+    try(function(added) return added == 1 and {'ZREM', KEYS[2], key} or nil end, 'ZADD', KEYS[2], 'NX', ARGV[1], key)
+    try(nil, 'XDEL', KEYS[1], letter)
+    settled()
     moved = moved + 1
   end
 end

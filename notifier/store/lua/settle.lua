@@ -12,7 +12,8 @@ ARGV    lane key, token, verdict (delivered | retry | hold | dead | release), no
         until when nothing is to be sent there (us; 0: no matter)
 
 Attempts that ran side by side and failed count as one failure. The first success of a sink that was
-failing makes its waiting lanes due, spread over ten seconds.
+failing makes its waiting lanes due, spread over ten seconds. What is recorded comes first and the lane last: a
+write that the server refuses (try.lua) leaves the delivery where it was.
 Returns 'settled' or 'lost'. ]]
 
 local key, token, verdict, now, next_at = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
@@ -26,31 +27,31 @@ local delivery = redis.call('LINDEX', lane, 0)
 local function even(us) return string.format('%.0f', us - us % 2) end
 
 local function drop_head()
-  redis.call('LPOP', lane)
-  if redis.call('EXISTS', lane) == 1 then
-    redis.call('ZADD', KEYS[1], even(now), key)
-  else
-    redis.call('ZREM', KEYS[1], key)
-  end
+  local is_last = try(nil, 'LLEN', lane) == 1
+  if not is_last then try(nil, 'ZADD', KEYS[1], even(now), key) end
+  try(nil, 'LPOP', lane)
+  settled()
+  if is_last then try(nil, 'ZREM', KEYS[1], key) end
 end
 
 local function keep_head(claims, count, since, when)
   local text = string.match(delivery, '^[^\n]*(\n.*)$')
-  redis.call('LSET', lane, 0, claims .. ' ' .. count .. ' ' .. since .. text)
-  redis.call('ZADD', KEYS[1], even(when), key)
+  local kept = claims .. ' ' .. count .. ' ' .. since .. text
+  try(function() return {'LSET', lane, 0, delivery} end, 'LSET', lane, 0, kept)
+  try(nil, 'ZADD', KEYS[1], even(when), key)
 end
 
 local function wake_waiting()
-  local waiting = redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. even(now), '+inf', 'LIMIT', 0, 1000)
+  local waiting = try(nil, 'ZRANGEBYSCORE', KEYS[1], '(' .. even(now), '+inf', 'LIMIT', 0, 1000)
   for at, other in ipairs(waiting) do
-    local due = tonumber(redis.call('ZSCORE', KEYS[1], other))
+    local due = tonumber(try(nil, 'ZSCORE', KEYS[1], other))
     local spread = now + 10000000 * at / #waiting
-    if due % 2 == 0 and due > spread then redis.call('ZADD', KEYS[1], even(math.floor(spread)), other) end
+    if due % 2 == 0 and due > spread then try(nil, 'ZADD', KEYS[1], even(math.floor(spread)), other) end
   end
   if #waiting == 1000 then
-    redis.call('HSET', KEYS[2], 'recovering', 1)
+    try(nil, 'HSET', KEYS[2], 'recovering', 1)
   else
-    redis.call('HDEL', KEYS[2], 'recovering')
+    try(nil, 'HDEL', KEYS[2], 'recovering')
   end
 end
 
@@ -64,37 +65,39 @@ if verdict == 'release' then
   return 'settled'
 end
 
+local sink = redis.call('HMGET', KEYS[2], 'failures', 'recovering', 'paused_until', 'next_at')
+local failures, next_rest = tonumber(sink[1] or 0), tonumber(sink[4] or 0)
+if ARGV[14] ~= '' then
+  try(function(id) return {'XDEL', KEYS[4], id} end, 'XADD', KEYS[4], '*', 'letter', ARGV[14])
+end
+if verdict == 'dead' and ARGV[15] ~= '' then
+  try(function() return {'HINCRBY', KEYS[2], 'deaths', -1} end, 'HINCRBY', KEYS[2], 'deaths', 1)
+end
+if ARGV[13] ~= '' then
+  try(function(id) return {'XDEL', KEYS[3], id} end, 'XADD', KEYS[3], '*', 'attempt', ARGV[13])
+  try(nil, 'XTRIM', KEYS[3], 'MINID', '~', ARGV[9])
+end
+
 if verdict == 'delivered' then
-  local sink = redis.call('HMGET', KEYS[2], 'failures', 'recovering', 'paused_until')
-  drop_head()
   if sink[1] or sink[3] then
-    redis.call('HDEL', KEYS[2], 'failures', 'failing_since', 'reason', 'message', 'paused_until')
+    try(nil, 'HDEL', KEYS[2], 'failures', 'failing_since', 'reason', 'message', 'paused_until')
   end
-  if sink[2] or sink[3] or tonumber(sink[1] or 0) >= threshold then wake_waiting() end
-elseif verdict == 'dead' then
+  if sink[2] or sink[3] or failures >= threshold then wake_waiting() end
+elseif verdict == 'retry' or verdict == 'hold' then
+  if failures == seen_failures then try(nil, 'HSET', KEYS[2], 'failures', failures + 1) end
+  try(nil, 'HSETNX', KEYS[2], 'failing_since', string.format('%.0f', now))
+  try(nil, 'HSET', KEYS[2], 'reason', reason, 'message', message)
+end
+if verdict == 'hold' then
+  try(nil, 'HSET', KEYS[2], 'paused_until', next_at)
+elseif verdict == 'retry' or (verdict == 'dead' and reason ~= 'poison') then
+  try(nil, 'HDEL', KEYS[2], 'paused_until')  -- it answered, if not as hoped: the sink is there
+end
+if tonumber(ARGV[16]) > next_rest then try(nil, 'HSET', KEYS[2], 'next_at', ARGV[16]) end
+
+if verdict == 'delivered' or verdict == 'dead' then
   drop_head()
-  if ARGV[15] ~= '' then redis.call('HINCRBY', KEYS[2], 'deaths', 1) end
 else
   keep_head(0, attempts, first, tonumber(next_at))
 end
-
-if verdict == 'retry' or verdict == 'hold' then
-  local failures = tonumber(redis.call('HGET', KEYS[2], 'failures') or 0)
-  if failures == seen_failures then redis.call('HSET', KEYS[2], 'failures', failures + 1) end
-  redis.call('HSETNX', KEYS[2], 'failing_since', string.format('%.0f', now))
-  redis.call('HSET', KEYS[2], 'reason', reason, 'message', message)
-end
-if verdict == 'hold' then
-  redis.call('HSET', KEYS[2], 'paused_until', next_at)
-elseif verdict == 'retry' or (verdict == 'dead' and reason ~= 'poison') then
-  redis.call('HDEL', KEYS[2], 'paused_until')  -- it answered, if not as hoped: the sink is there
-end
-if tonumber(ARGV[16]) > tonumber(redis.call('HGET', KEYS[2], 'next_at') or 0) then
-  redis.call('HSET', KEYS[2], 'next_at', ARGV[16])
-end
-if ARGV[13] ~= '' then
-  redis.call('XADD', KEYS[3], '*', 'attempt', ARGV[13])
-  redis.call('XTRIM', KEYS[3], 'MINID', '~', ARGV[9])
-end
-if ARGV[14] ~= '' then redis.call('XADD', KEYS[4], '*', 'letter', ARGV[14]) end
 return 'settled'
