@@ -32,6 +32,7 @@ _RETRIED = {
     HTTPStatus.TOO_EARLY,
     HTTPStatus.TOO_MANY_REQUESTS,
 }
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]+")
 
 
@@ -48,6 +49,17 @@ class Answer(msgspec.Struct, frozen=True):
         """Whether a gateway's page came in place of Clasp's JSON."""
         start = (self.body or b"")[:64].lstrip(b"\xef\xbb\xbf \t\r\n")
         return self.content_type.lower().startswith("text/html") or start.startswith(b"<")
+
+    @property
+    def is_clasps_refusal(self) -> bool:
+        """Whether an error is Clasp's own, a JSON object or nothing at all, and no gateway's words."""
+        if self.is_html or self.body is None:
+            return False
+        try:
+            _object.decode(self.body or b"{}")
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return False
+        return True
 
 
 class Transient(SourceUnavailable):
@@ -140,7 +152,9 @@ def error_of(answer: Answer, now: datetime, key: str) -> SourceError:
         return Transient(said, wait_s)
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         return SourceInvalid(
-            f"Clasp answered a redirect ({status}), which is not followed; check source.base_url"
+            f"Clasp answered {status} (Not Modified), though nothing here is cached"
+            if status == HTTPStatus.NOT_MODIFIED
+            else f"Clasp answered a redirect ({status}), which is not followed; check source.base_url"
         )
     if status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
         return SourceInvalid(f"{said}; check source.base_url")

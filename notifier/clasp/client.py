@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
 from http import HTTPStatus
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -123,12 +123,7 @@ class ClaspClient:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._key = _header_value(api_key, "source.api_key")
-        headers = {
-            "Authorization": f"Bearer {self._key}",
-            "Accept": "application/json",
-            "Accept-Encoding": "gzip",
-            "User-Agent": f"clasp-notifier/{version('clasp-notifier')}",
-        }
+        headers = {"Authorization": f"Bearer {self._key}"}
         if api_version is not None:
             headers["Clasp-Version"] = _header_value(api_version, "source.api_version")
         self._base = base_url.rstrip("/")
@@ -141,14 +136,10 @@ class ClaspClient:
         self._known_pages: dict[bytes, _Known] = {}  # of the last whole traversal
         self._clock = clock
         self._rng = rng
-        self._http = httpx.AsyncClient(
-            headers=headers,
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-            follow_redirects=False,
-            trust_env=False,
-            timeout=None,  # noqa: S113 - asyncio.timeout() bounds each request as a whole
-            transport=transport,
-        )
+        self._http = _http_client(headers, transport)
+        # A kept connection may hold bytes that lay behind an earlier answer, such as a 404 sent twice. What
+        # says that a connection is gone must be the answer to that question and no other.
+        self._http_afresh = _http_client(headers, transport, kept_connections=0)
 
     async def pages(self) -> AsyncIterator[Page]:
         """One traversal of the list: ends where ``next`` is null, raises ``SourceError`` where it cannot."""
@@ -158,7 +149,7 @@ class ClaspClient:
         empty = 0
         for _ in range(MAX_PAGES):
             params = {"page_size": str(self._page_size)} | ({"cursor": cursor} if cursor else {})
-            answer = await self._patiently(httpx.URL(f"{self._list_url}?{urlencode(params)}"))
+            answer = await self._patiently(httpx.URL(f"{self._list_url}?{urlencode(params)}"), self._http)
             if answer.status != HTTPStatus.OK:
                 raise self._error(answer)
             body = answer.body or b""
@@ -188,9 +179,9 @@ class ClaspClient:
 
     async def connection(self, id: str) -> msgspec.Raw | None:  # noqa: A002 - Clasp's word
         """One connection, undecoded; None where Clasp itself says that it is gone (404, 410)."""
-        answer = await self._patiently(self._object_url("connections", id))
+        answer = await self._patiently(self._object_url("connections", id), self._http_afresh)
         if answer.status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
-            if answer.is_html or answer.body is None:
+            if not answer.is_clasps_refusal:
                 raise SourceInvalid(f"a gateway, not Clasp, answered {answer.status} for a connection")
             return None
         if answer.status != HTTPStatus.OK:
@@ -216,10 +207,11 @@ class ClaspClient:
     async def close(self) -> None:
         """Close the connections."""
         await self._http.aclose()
+        await self._http_afresh.aclose()
 
     async def _named(self, path: str, id_: str) -> _Named | None:
         limit_s = min(self._timeout_s, _NAME_TIMEOUT.total_seconds())
-        answer = await self._ask(self._object_url(path, id_), limit_s)
+        answer = await self._ask(self._http, self._object_url(path, id_), limit_s)
         if answer.status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
             return None
         if answer.status != HTTPStatus.OK:
@@ -230,7 +222,7 @@ class ClaspClient:
             raise SourceInvalid(f"Clasp answered with another object of {path} than the one asked for")
         return found
 
-    async def _patiently(self, url: httpx.URL) -> Answer:
+    async def _patiently(self, url: httpx.URL, http: httpx.AsyncClient) -> Answer:
         """Ask again while that may help: bounded by attempts and by time."""
         started, deadline_s = self._clock.monotonic(), 2 * self._timeout_s
 
@@ -240,7 +232,7 @@ class ClaspClient:
 
         async def attempt() -> Answer:
             left_s = deadline_s - (self._clock.monotonic() - started)
-            answer = await self._ask(url, min(self._timeout_s, left_s))
+            answer = await self._ask(http, url, min(self._timeout_s, left_s))
             error = None if answer.status == HTTPStatus.OK else self._error(answer)
             if isinstance(error, SourceUnavailable):
                 raise error
@@ -268,10 +260,10 @@ class ClaspClient:
         backoff_s = min(_MAX_BACKOFF_S, _BACKOFF_S * 2.0 ** (state.attempt_number - 1))
         return backoff_s * self._rng.uniform(0.5, 1.0)
 
-    async def _ask(self, url: httpx.URL, limit_s: float) -> Answer:
+    async def _ask(self, http: httpx.AsyncClient, url: httpx.URL, limit_s: float) -> Answer:
         """One request and its whole response within ``limit_s``."""
         try:
-            async with asyncio.timeout(limit_s), self._http.stream("GET", url) as response:
+            async with asyncio.timeout(limit_s), http.stream("GET", url) as response:
                 return await read_answer(response)
         except (TimeoutError, httpx.TimeoutException):
             raise Transient(f"Clasp did not answer in full within {limit_s:.3g} s") from None
@@ -309,6 +301,27 @@ class ClaspClient:
         if len(cursors) != 1 or not 0 < len(cursors[0]) <= MAX_CURSOR:
             raise SourceInvalid("Clasp's list has a `next` without a usable cursor")
         return cursors[0]
+
+
+def _http_client(
+    headers: Mapping[str, str],
+    transport: httpx.AsyncBaseTransport | None,
+    kept_connections: int | None = None,
+) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        headers={
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip",
+            "User-Agent": f"clasp-notifier/{version('clasp-notifier')}",
+            **headers,
+        },
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+        follow_redirects=False,
+        trust_env=False,
+        timeout=None,  # noqa: S113 - asyncio.timeout() bounds each request as a whole
+        limits=httpx.Limits(max_keepalive_connections=kept_connections),
+        transport=transport,
+    )
 
 
 def _place(url: httpx.URL) -> tuple[bool, str, int | None, str]:

@@ -7,7 +7,7 @@ import random
 import resource
 import time
 import zlib
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 
 import pytest
@@ -43,13 +43,20 @@ async def source(*scripts, timeout_s=5.0):
         finally:
             writer.close()
 
+    async with listening(serve, timeout_s) as client:
+        client.heads = heads
+        yield client
+
+
+@asynccontextmanager
+async def listening(serve, timeout_s=5.0):
+    """A client of a server that serves each connection so."""
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     client = ClaspClient(
         base_url=f"http://127.0.0.1:{port}", api_key="k", api_version=None, page_size=100,
         timeout=timedelta(seconds=timeout_s), clock=FakeClock(), rng=random.Random(1),
     )  # fmt: skip
-    client.heads = heads
     try:
         yield client
     finally:
@@ -79,6 +86,21 @@ async def drip_headers(writer):
         writer.write(b"x: y\r\n")
         await writer.drain()
         await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def keeping_source(answers):
+    """A client of a raw server that keeps its connections, and says to each path what ``answers`` has for it."""
+
+    async def serve(reader, writer):
+        with suppress(OSError, asyncio.IncompleteReadError):
+            while True:
+                path = (await reader.readuntil(b"\r\n\r\n")).split()[1].decode().partition("?")[0]
+                writer.write(answers[path])
+        writer.close()
+
+    async with listening(serve) as client:
+        yield client
 
 
 async def silence(writer):
@@ -114,6 +136,22 @@ async def test_one_deadline_holds_for_a_whole_response(script):
         with pytest.raises(SourceUnavailable, match="did not answer in full"):
             await traverse(client)
         assert time.monotonic() - began < 3
+
+
+GONE = b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\n{}"
+ONE = {"/connections/a": GONE, "/connections/b": response(b'{"id": "b"}'), "/carriers/c": GONE}
+
+
+@pytest.mark.parametrize("spoilt", ["/connections", "/connections/a", "/carriers/c"])
+async def test_what_lies_behind_an_answer_confirms_nothing(spoilt):
+    answers = {"/connections": response()} | ONE
+    async with keeping_source(answers | {spoilt: answers[spoilt] + GONE}) as client:
+        assert await traverse(client) == [{"id": "a"}]
+        assert await client.connection("a") is None
+        assert await client.connection("b") is not None
+        if spoilt == "/carriers/c":
+            assert await client.carrier("c") is None
+        assert await client.connection("b") is not None
 
 
 async def test_nobody_listens():

@@ -161,7 +161,7 @@ STATUSES: dict[str, Said] = {
     },
     "302 without a place": _status(302, _REDIRECT),
     "302 to itself": _status(302, _REDIRECT, location="https://clasp.test/connections"),
-    "304 though nothing was asked": _status(304, _REDIRECT, etag='"a"'),
+    "304 though nothing was asked": _status(304, "Not Modified", etag='"a"'),
     **{
         f"{code} with words": _status(code, f"answered {code}", b'{"type": "x", "message": "no"}')
         for code in (400, 402, 405, 406, 407, 409, 411, 413, 414, 415, 416, 418, 421, 422, 423, 426, 428, 431, 451, 499)
@@ -180,6 +180,9 @@ STATUSES: dict[str, Said] = {
     "404 of a gateway": _status(404, "an HTML page", _HTML, content_type="text/html"),
     "404 of a gateway that calls itself JSON": _status(404, "an HTML page", _HTML, content_type="application/json"),
     "404 of a gateway that says JSON": _status(404, "answered 404", b"{}", content_type="text/html; charset=utf-8"),
+    "404 of a gateway in plain words": _status(404, "default backend", b"default backend - 404", content_type="text/plain"),
+    "404 of a gateway in UTF-16": _status(404, "answered 404", "<html>".encode("utf-16")),
+    "404 with a list": _status(404, "JSON that is no object", b"[]"),
     "404 longer than can be read": _status(404, "answered 404", b" " * 70_000),
     "410": _status(410, "answered 410", b'{"message": "gone"}', confirms=True),
     "410 of a gateway": _status(410, "answered 410", _HTML, content_type="text/html"),

@@ -133,7 +133,7 @@ def test_control_gzip_is_unpacked_whole():
 def test_control_a_gateways_404_removes():
     name = "by id: 404 of a gateway"
     assert not verdict_on(name)
-    with mock.patch.object(client.Answer, "is_html", False):
+    with mock.patch.object(client.Answer, "is_clasps_refusal", True):
         said = verdict_on(name)
     assert "was never gone: connection conn_02" in said, said
 

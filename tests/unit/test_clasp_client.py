@@ -158,7 +158,7 @@ HOSTILE = {
     "418": (status(418, b"x" * 100_000), "418"),
     "301": (status(301, location="https://evil.example/"), "redirect"),
     "307": (status(307, location="https://evil.example/"), "redirect"),
-    "304": (status(304), "redirect"),
+    "304": (status(304), r"304 \(Not Modified\), though nothing here is cached$"),
 }  # fmt: skip
 
 
@@ -240,12 +240,19 @@ def test_a_retry_after_in_the_past_is_now():
 
 
 @pytest.mark.parametrize("code", [404, 410])
-@pytest.mark.parametrize("body", [b"", b'{"detail": "Not found."}', b'{"type": "x"}', b"Not Found"])
+@pytest.mark.parametrize("body", [b"", b'{"detail": "Not found."}', b'{"type": "x"}', b" {} "])
 async def test_a_connection_is_gone_where_clasp_says_so(code, body):
     assert await Source(status(code, body)).client.connection("conn_1") is None
 
 
-@pytest.mark.parametrize("body", [b"<html>", b"  \n<!doctype html>", b"\xef\xbb\xbf<a>", b"x" * 100_000])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html>", b"  \n<!doctype html>", b"\xef\xbb\xbf<a>", b"x" * 100_000, "<html>".encode("utf-16"), b"Not Found",
+        b"404 page not found\n", b"default backend - 404", b"[]", b"null", b'"gone"', b" ", b"{}{}", b'{"type": "not_f',
+        b'{"a":' * 10_000 + b"1" + b"}" * 10_000,
+    ],
+)  # fmt: skip
 async def test_a_gateway_removes_no_connection(body):
     with pytest.raises(SourceInvalid):
         await Source(status(404, body)).client.connection("conn_1")
