@@ -18,7 +18,7 @@ from notifier.config.durations import format_duration, parse_duration
 from notifier.config.fields import Address, parse_listen
 from notifier.config.load import load
 from notifier.config.model import Config, GuardsConfig, HttpConfig, SourceConfig
-from notifier.config.rules import RuleConfig, Target, When, parse_target
+from notifier.config.rules import RuleConfig, Target, When, is_among, parse_target
 from notifier.config.schema import json_schema
 from notifier.config.sinks import ConsoleConfig, SinkConfig, SlackConfig, WebhookConfig
 from notifier.config.words import EVENT_TYPES, REPORT_TYPES
@@ -39,6 +39,7 @@ __all__ = [
     "WebhookConfig",
     "When",
     "format_duration",
+    "is_among",
     "json_schema",
     "load",
     "parse_duration",

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from notifier.config.model import Config
-from notifier.config.rules import RuleConfig, When
+from notifier.config.rules import RuleConfig, When, is_among
 from notifier.config.words import EVENT_TYPES, REPORT_TYPES
 from notifier.models import TRACKED, Kind
 
@@ -122,9 +122,9 @@ def _can_go(type_: str, statuses: tuple[Any, ...]) -> bool:
 def _never(when: When) -> str:
     """Why nothing can match, or nothing."""
     for name, asked, refused in (("from", when.from_, when.not_from), ("to", when.to, when.not_to)):
-        if asked and all(status in refused for status in asked):
+        if asked and all(is_among(status, refused) for status in asked):
             return f'"{name}" and "not_{name}" exclude each other'
-    if len(set(when.from_)) == 1 and set(when.from_) == set(when.to):
+    if when.from_ and when.to and all(is_among(status, (old,)) for old in when.from_ for status in when.to):
         return '"from" and "to" are the same status'
     return next((reason for reason, left in _narrowed(when) if not left), "")
 
@@ -164,12 +164,14 @@ def covers(wide: When, narrow: When) -> bool:
 
 
 def _is_implied(wide: tuple[Any, ...], narrow: tuple[Any, ...]) -> bool:
-    return not wide or (bool(narrow) and all(value in wide for value in narrow))
+    return not wide or (bool(narrow) and all(is_among(value, wide) for value in narrow))
 
 
 def _is_kept_out(refused: tuple[Any, ...], asked: tuple[Any, ...], also_refused: tuple[Any, ...]) -> bool:
     """Whether none of ``refused`` can stand where only ``asked`` may, and ``also_refused`` may not."""
-    return all(status in also_refused or (bool(asked) and status not in asked) for status in refused)
+    return all(
+        is_among(status, also_refused) or (bool(asked) and not is_among(status, asked)) for status in refused
+    )
 
 
 def _sinks(config: Config) -> Iterator[str]:

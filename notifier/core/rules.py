@@ -14,7 +14,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from notifier.config import Config, RuleConfig, Target, When
+from notifier.config import Config, RuleConfig, Target, When, is_among
+from notifier.core.diff import is_same_json
 from notifier.core.events import Event, body
 from notifier.models import Delivery, Owed, is_report
 
@@ -119,7 +120,7 @@ def _matches_entity(when: When, data: Mapping[str, Any]) -> bool:
     connection = data.get("connection", {})
     employer = connection.get("employer", {})
     before, after = data.get("from"), data.get("to")
-    is_move = before != after
+    is_move = not is_same_json(before, after)
     exact = (
         (when.entity, [entity.get("kind")]),
         (when.category, [entity.get("category")]),
@@ -131,14 +132,14 @@ def _matches_entity(when: When, data: Mapping[str, Any]) -> bool:
         (when.to, [after] if is_move else []),
         (when.field, _moved_fields(data)),
     )
-    if any(asked and not any(value in asked for value in values) for asked, values in exact):
+    if any(asked and not any(is_among(value, asked) for value in values) for asked, values in exact):
         return False
-    return before not in when.not_from and after not in when.not_to
+    return not is_among(before, when.not_from) and not is_among(after, when.not_to)
 
 
 def _moved_fields(data: Mapping[str, Any]) -> list[str]:
     fields = list(data.get("changed", ()))
-    return [*fields, "status"] if data.get("from") != data.get("to") else fields
+    return fields if is_same_json(data.get("from"), data.get("to")) else [*fields, "status"]
 
 
 def _any_glob(globs: Iterable[str], text: str) -> bool:

@@ -69,6 +69,8 @@ def test_names_rules_that_can_never_match(when, told):
         {"entity": ["milestone", "group_connection"], "category": "x"},
         {"from": ["a", "b"], "to": ["a", "b"]},
         {"from": "a", "not_from": "b"},
+        {"from": 0, "to": False, "not_to": 0},
+        {"to": 1, "not_to": True},
         {"type": "notifier.drift"},
     ],
 )
@@ -90,6 +92,9 @@ def test_names_rules_that_an_earlier_one_hides():
         ({}, {"type": "notifier.*"}, False),
         ({"type": "*"}, {"type": "notifier.*"}, True),
         ({"to": ["x", "y"]}, {"to": "x"}, True),
+        ({"to": 1}, {"to": True}, False),
+        ({"not_to": 1}, {"not_to": True}, False),
+        ({"not_to": 1}, {"to": True}, True),
         ({"to": "x"}, {"to": ["x", "y"]}, False),
         ({"to": "x"}, {}, False),
         ({"entity": "milestone"}, {"category": "c"}, True),
