@@ -32,6 +32,10 @@ MAX_DEPTH = 50
 MAX_NODES = 20_000
 MAX_KEY = 1024  # characters; YAML's own limit of keys that are not marked with "?"
 
+#: Half a character, which an escape can write and no text can hold: it cannot be sent, stored or logged.
+SURROGATE = re.compile(r"[\ud800-\udfff]")
+HALVED = "holds half a character (U+D800 to U+DFFF); write the whole one, or \\U and its eight digits"
+
 _BOOL = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _NULL = {"", "~", "null", "Null", "NULL"}
 _INT = re.compile(r"[-+]?[0-9]+", re.ASCII)
@@ -125,7 +129,7 @@ def _events(text: str) -> Iterator[Event]:
     except ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         message = "a control character; remove it, or write it as an escape in double quotes"
-    except (YAMLError, ValueError, IndexError, AssertionError, AttributeError, TypeError):
+    except (YAMLError, ValueError, IndexError, AssertionError, AttributeError, TypeError, OverflowError):
         line, message = None, "is not YAML"  # the parser's own ways to fail on nonsense
     else:
         return
@@ -218,6 +222,8 @@ class _Builder:
             )
         if len(event.value) > MAX_KEY:
             raise Unparsable(line, f"a key of more than {MAX_KEY} characters")
+        if SURROGATE.search(event.value):
+            raise Unparsable(line, f"a key {HALVED}")
         if event.value == "<<" and event.style is None:
             raise Unparsable(line, "merge keys (<<) are not allowed: write the keys out")
         top.key, top.key_line = event.value, line

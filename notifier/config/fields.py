@@ -25,7 +25,9 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema
 
+from notifier.config.document import HALVED, SURROGATE
 from notifier.config.durations import parse_duration
+from notifier.config.urls import check_own_host
 from notifier.config.words import UnknownWord
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,62}", re.ASCII)
@@ -33,6 +35,7 @@ _RULE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _WHOLE = re.compile(r"[-+]?[0-9]{1,15}", re.ASCII)
 _NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})?", re.ASCII)
+_DAY_S = 86_400
 
 
 class Model(BaseModel):
@@ -68,6 +71,12 @@ def _string(value: Any) -> str:
         raise ValueError(f"expected text, not {kind}")  # noqa: TRY004
     if not value:
         raise ValueError("is empty")
+    return _whole_characters(value)
+
+
+def _whole_characters(value: str) -> str:
+    if SURROGATE.search(value):
+        raise ValueError(HALVED)
     return value
 
 
@@ -115,7 +124,7 @@ def _percentage(value: Any) -> float:
 def _status(value: Any) -> Any:
     if value is not None and not isinstance(value, str | int | float):
         raise ValueError("expected a status (text, number, true, false or null), or a list of statuses")
-    return value
+    return _whole_characters(value) if isinstance(value, str) else value
 
 
 def _name(value: Any) -> str:
@@ -155,6 +164,7 @@ def parse_listen(value: Any) -> Address:
         raise ValueError("is not an address to listen at; write host:port, such as 127.0.0.1:9464")
     if not re.fullmatch(r"[0-9]{1,5}", port, re.ASCII) or int(port) > 65535:  # noqa: PLR2004  -- 16 bits
         raise ValueError("names no port from 0 to 65535")
+    check_own_host(host)
     return Address(host, int(port))
 
 
@@ -211,6 +221,12 @@ def _positive(duration: timedelta) -> timedelta:
     return duration
 
 
+def _at_least_daily(rate: float) -> float:
+    if rate * _DAY_S < 1:
+        raise ValueError("must be at least one a day (0.0000116)")
+    return rate
+
+
 def _at_least_1s(duration: timedelta) -> timedelta:
     if duration < timedelta(seconds=1):
         raise ValueError("must be at least 1s")
@@ -223,7 +239,7 @@ Name = Annotated[str, BeforeValidator(_name)]
 RuleName = Annotated[str, BeforeValidator(_rule_name)]
 Token = Annotated[SecretStr, secret_from(_token)]
 Whole = Annotated[int, BeforeValidator(_whole)]
-Rate = Annotated[float, BeforeValidator(_number), Field(gt=0, le=10_000)]
+Rate = Annotated[float, BeforeValidator(_number), Field(gt=0, le=10_000), AfterValidator(_at_least_daily)]
 Switch = Annotated[bool, BeforeValidator(_switch)]
 Duration = Annotated[timedelta, BeforeValidator(parse_duration), _DURATION_SCHEMA]
 PositiveDuration = Annotated[

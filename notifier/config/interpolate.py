@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path as FilePath
 
-from notifier.config.document import ListNode, MapNode, Node, Path, Problem, Scalar
+from notifier.config.document import SURROGATE, ListNode, MapNode, Node, Path, Problem, Scalar
 
 MAX_NESTING = 10
 #: What all values together may come to, and what one VAR_FILE may hold: bytes.
@@ -132,8 +132,10 @@ class _Expander:
 
     def _lookup(self, name: str) -> str | None:
         """The value, or None where there is none."""
-        if self._env.get(name):
-            return self._env[name]
+        if value := self._env.get(name):
+            if SURROGATE.search(value):  # what Python makes of bytes that it cannot decode
+                raise _Unexpandable(f"the variable {name} is not UTF-8 text")
+            return value
         pointer = f"{name}_FILE"
         return _content(pointer, FilePath(self._env[pointer])) if self._env.get(pointer) else None
 

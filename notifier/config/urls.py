@@ -16,6 +16,11 @@ _LONGEST_HOST = 254  # characters, with a dot at the end
 _LONGEST_LINK = 2000  # characters: browsers and Slack take little more
 _MOST_FIELDS = 10
 _HOST = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9_-]{1,63}(?<!-))*\.?", re.ASCII | re.IGNORECASE)
+_OWN_HOST = re.compile(
+    r"(?!-)[a-z0-9_-]{1,63}(?<!-)(\.(?!-)[a-z0-9_-]{1,63}(?<!-))*\.?", re.ASCII | re.IGNORECASE
+)
+_DATABASE = re.compile(r"/*([0-9]{1,6}/*)?", re.ASCII)
+_UNREADABLE = "is not a URL: the host or port cannot be read"
 _NUMERIC_END = re.compile(r"(^|\.)(0x[0-9a-f]*|[0-9]+)\.?$", re.ASCII | re.IGNORECASE)
 _STORE_SCHEMES = ("redis", "rediss", "unix", "embedded")
 _STORES_LATER = ("redis+sentinel", "redis+cluster")
@@ -25,11 +30,7 @@ def check_url(text: str, *, query: bool = True) -> SplitResult:
     """The parts of an ``https://`` URL (``http://`` on loopback). Raises ``ValueError``."""
     if re.search(r"[\x00-\x20\x7f\\]", text) or not text.isascii():
         raise ValueError("is not a URL: it holds a space, a backslash or a character outside ASCII")
-    try:
-        parts = urlsplit(text)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        raise ValueError("is not a URL: the host or port cannot be read") from None
+    parts, host, port = _split(text)
     if parts.scheme not in {"https", "http"} or not host:
         raise ValueError("is not a URL that begins with https:// and a host")
     if "@" in parts.netloc:
@@ -98,23 +99,42 @@ def store_url(text: str) -> str:
         if not rest.partition("?")[0]:
             raise ValueError("names no directory; write embedded:.notifier")
         return text
-    try:
-        parts = urlsplit(text)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        raise ValueError("is not a URL: the host or port cannot be read") from None
+    parts, host, _ = _split(text)
     if not rest.startswith("//") or not (parts.path if scheme == "unix" else host):
         raise ValueError(f"names no {'socket' if scheme == 'unix' else 'host'} after {scheme}://")
+    if scheme != "unix":
+        check_own_host(host)
+        if not _DATABASE.fullmatch(parts.path):
+            raise ValueError(
+                "names a database that is no number of at most six digits; write redis://host:6379/0"
+            )
     return text
 
 
-def _check_host(host: str) -> None:
+def check_own_host(host: str) -> None:
+    """A host within the operator's own network, whose name may hold ``_`` anywhere. Raises ``ValueError``."""
+    _check_host(host, _OWN_HOST)
+
+
+def _check_host(host: str, name: re.Pattern[str] = _HOST) -> None:
     if _literal(host) is not None:
         return
     if _NUMERIC_END.search(host):
         raise ValueError("names a host by a number that is no ordinary IP address")
-    if len(host) > _LONGEST_HOST or not _HOST.fullmatch(host):
+    if len(host) > _LONGEST_HOST or not name.fullmatch(host):
         raise ValueError("names a host that is neither a name nor an IP address")
+
+
+def _split(text: str) -> tuple[SplitResult, str, int | None]:
+    """The parts of a URL, its host (empty where there is none) and its port. Raises ``ValueError``."""
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        raise ValueError(_UNREADABLE) from None
+    if parts.netloc.rpartition("@")[2].startswith("[") and _literal(host) is None:  # "[v1.a]"
+        raise ValueError(_UNREADABLE)
+    return parts, host, port
 
 
 def _literal(host: str) -> IPv4Address | IPv6Address | None:

@@ -212,11 +212,15 @@ BAD = {
     "business_days": ("name: test", "name: test\nhistory: 3bd", 'history: business days ("3bd") are not available in this release'),
     "zero": ("name: test", "name: test\nhistory: 0s", "history: must be longer than 0s"),
     "rate": ("type: console", "type: console\n    rate: 0", "sinks.log.rate: must be more than 0"),
+    "rate_tiny": ("type: console", "type: console\n    rate: 1e-320", "sinks.log.rate: must be at least one a day"),
     "percent": ("name: test", "name: test\nguards: {removals: 0.05}", "guards.removals: is not a percentage"),
     "percent_over": ("name: test", "name: test\nguards: {removals: 101%}", "guards.removals: is more than 100%"),
     "listen": ("name: test", "name: test\nhttp: {listen: 9464}", "http.listen: is a number in YAML"),
     "listen_port": ("name: test", 'name: test\nhttp: {listen: "h:65536"}', "http.listen: names no port from 0 to 65535"),
     "listen_ipv6": ("name: test", 'name: test\nhttp: {listen: "::1:1"}', "http.listen: is not an address to listen at"),
+    "listen_label": ("name: test", 'name: test\nhttp: {listen: "a..b:80"}', "http.listen: names a host that is neither a name nor an IP"),
+    "listen_long": ("name: test", f"name: test\nhttp: {{listen: '{'x' * 300}:80'}}", "http.listen: names a host that is neither"),
+    "base_future": ("https://clasp.example", '"https://[v1.a]"', "source.base_url: is not a URL"),
     "http_url": ("https://clasp.example", "http://canary.example", "source.base_url: begins with http://"),
     "userinfo": ("https://clasp.example", "https://u:canary@c.example", "source.base_url: holds a user name or password"),
     "odd_literal": ("https://clasp.example", "https://0x7f.1", "source.base_url: names a host by a number"),
@@ -242,6 +246,20 @@ BAD = {
     "sentinel": ("name: test", "name: test\nstore: redis+sentinel://canary", "store: redis+sentinel:// is not available in this release"),
     "store_scheme": ("name: test", "name: test\nstore: canary", "store: begins with none of redis://"),
     "store_host": ("name: test", "name: test\nstore: redis://", "store: names no host"),
+    "store_label": ("name: test", "name: test\nstore: redis://a..b/0", "store: names a host that is neither a name nor an IP"),
+    "store_long": ("name: test", f"name: test\nstore: redis://{'x' * 300}", "store: names a host that is neither a name nor an IP"),
+    "store_future": ("name: test", "name: test\nstore: 'redis://[v1.a]/0'", "store: is not a URL"),
+    "store_database": ("name: test", "name: test\nstore: redis://h/abc", "store: names a database that is no number"),
+    "store_far_database": ("name: test", "name: test\nstore: redis://h/1234567", "store: names a database that is no number"),
+    "store_halved": ("name: test", 'name: test\nstore: "unix:///\\uD800"', "store: holds half a character"),
+    "embedded_halved": ("name: test", 'name: test\nstore: "embedded:\\uD800"', "store: holds half a character"),
+    "embedded_nul": ("name: test", 'name: test\nstore: "embedded:\\0"', "store: holds a line break or another control"),
+    "halved_key": ("name: test", 'name: test\n"\\uD800": 1', "notifier.yaml:2: a key holds half a character"),
+    "halved_note": ("when: {}", 'when: {}\n    note: "\\uDEAD"', ":22: rules[0].note: holds half a character"),
+    "halved_status": ("when: {}", 'when: {to: ["\\uD800"]}', "rules[0].when.to[0]: holds half a character"),
+    "halved_token": ("xoxb-canary", '"canary\\uD83D\\uDE00"', "sinks.ops.token: holds half a character (U+D800 to U+DFFF)"),
+    "halved_secret": ("[canary-secret]", '["canary\\uD800"]', "sinks.backend.secrets[0]: holds half a character"),
+    "halved_url": ("https://hooks.example.com/canary", '"https://h.example/\\uD800"', "sinks.backend.url: holds half a character"),
     "embedded_directory": ("name: test", "name: test\nstore: 'embedded:'", "store: names no directory"),
 }
 # fmt: on
@@ -320,6 +338,12 @@ def test_says_how_to_get_a_file_that_is_missing(tmp_path):
         load(tmp_path / "none.yaml", {})
     with pytest.raises(ConfigError, match="is a directory"):
         load(tmp_path, {})
+
+
+@pytest.mark.parametrize("host", ["redis-1", "redis_1", "_redis", "db", "a_b.c_d.", "10.0.0.1", "[fd00::1]"])
+@pytest.mark.parametrize("rest", ["", "/", "/999999", ":6380/1?verify=none"])
+def test_a_store_may_have_any_name_of_a_network_of_its_own(tmp_path, host, rest):
+    assert load_text(tmp_path, f"store: 'redis://u:p@{host}{rest}'\n{GOOD}").store
 
 
 def test_optional_addresses_may_be_left_empty_by_a_variable(tmp_path):

@@ -65,6 +65,8 @@ def test_types_plain_scalars_by_yaml_1_2(text, value):
         ("a:\n\tb: 1\n", 2, "a tab"),
         ("? [a]\n: b\n", 1, "a key must be a word"),
         ("a: {{b}}\n", 1, "a key must be a word"),
+        ('a: 1\n"\\ud800": 1\n', 2, "a key holds half a character"),
+        ('a: "\\UFFFFFFFF"\n', None, "is not YAML"),
         ("a: b: c\n", 1, '":" is not allowed here'),
         ("a: [1,\n", 2, "not YAML"),
         ("a: 'x\n", 2, "ends inside a quoted text"),
@@ -107,7 +109,7 @@ def filled(text, env=None):
     return plain(after)["a"] if not more else more[0].message
 
 
-ENV = {"A": "one", "EMPTY": "", "DOLLAR": "${A}: [x]\n- y"}
+ENV = {"A": "one", "EMPTY": "", "DOLLAR": "${A}: [x]\n- y", "LATIN": "caf\udce9"}
 
 
 @pytest.mark.parametrize(
@@ -140,6 +142,8 @@ def test_fills_in_variables(text, value):
         ("${B}", "the variable B is not set; set it in the environment, or B_FILE to a file that holds it"),
         ("${EMPTY}", "the variable EMPTY is set but empty"),
         ("${B:-${C}}", "the variable C is not set"),
+        ("${LATIN}", "the variable LATIN is not UTF-8 text"),
+        ("${LATIN:-b}", "the variable LATIN is not UTF-8 text"),
         ("${}", "is not followed by a name"),
         ("${1}", "is not followed by a name"),
         ("${A-b}", "does not end as it should"),
