@@ -11,9 +11,11 @@ Client = Any
 
 
 def load(redis: Client, name: str) -> Any:
-    """The script ``lua/NAME.lua`` behind ``lua/try.lua``, called by its digest, loaded where unknown."""
-    return redis.register_script(_text("try") + _text(name))
+    """The script NAME, called by its digest and loaded again where the server does not know it."""
+    return redis.register_script(text(name))
 
 
-def _text(name: str) -> str:
-    return files("notifier.store").joinpath("lua", f"{name}.lua").read_text()
+def text(name: str) -> str:
+    """The script ``lua/NAME.lua``, behind ``lua/try.lua``."""
+    lua = files("notifier.store").joinpath("lua")
+    return "".join(lua.joinpath(f"{part}.lua").read_text() for part in ("try", name))

@@ -128,6 +128,9 @@ class SimulatedStore:
         self._at(key, list).append(value)
         return len(self.data[key])
 
+    def c_llen(self, key: bytes) -> int:
+        return len(self.data.get(key, ()))
+
     def c_lindex(self, key: bytes, at: bytes) -> bytes | None:
         held = self.data.get(key, [])
         return held[int(at)] if int(at) < len(held) else None
@@ -237,7 +240,7 @@ def _lua() -> Any:
 
 @lru_cache
 def _compiled(text: str) -> Any:
-    head = b"return function(call, KEYS, ARGV) local redis = {call = call}; "
+    head = b"return function(call, KEYS, ARGV) local redis = {call = call, pcall = call}; "
     return _lua().execute(head + text.encode() + b"\nend")
 
 

@@ -17,7 +17,6 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import lru_cache, partial
-from importlib.resources import files
 from typing import Any
 from unittest import mock
 
@@ -27,6 +26,7 @@ import structlog
 from notifier import dispatcher
 from notifier.models import is_report
 from notifier.store.lanes import Lanes
+from notifier.store.scripts import text as text_of
 from notifier.store.state import StateStore
 from tests.e2e.oracle import statuses_of
 from tests.proof.oracle import examine, judge, shown_by
@@ -342,7 +342,7 @@ def _config(sinks: tuple[str, ...]) -> Any:
 def _scripts(flaw: Flaw) -> dict[str, tuple[str, str]]:
     scripts = {}
     for name in SCRIPTS:
-        text = files("notifier.store").joinpath("lua", f"{name}.lua").read_text()
+        text = text_of(name)
         as_run = text
         if name == flaw.script:
             assert flaw.words in text, f"{name} has changed"

@@ -79,7 +79,7 @@ def without(*parts: str):
     """The loader of scripts, with what makes the guard taken out of them."""
 
     def load(redis, name):
-        text = scripts.files("notifier.store").joinpath("lua", f"{name}.lua").read_text()
+        text = scripts.text(name)
         for part in parts:
             if part in text:
                 text = text.replace(part, "")
