@@ -18,17 +18,19 @@ from notifier.errors import StoreError, StoreUnfit
 from notifier.models import Delivery, Owed
 from notifier.store.fitness import examine
 from notifier.store.state import Commit
+from tests.support.servers import binaries
 
 TTL = timedelta(seconds=5)
 WRITES = ("hset", "hdel", "xadd", "rpush", "zadd", "lpop", "lset", "hincrby", "hsetnx", "xdel")
 LUA = files("notifier.store").joinpath("lua")
 
 
+on_servers = pytest.mark.parametrize("server", [*binaries()], indirect=True)  # fakeredis has no rights
+
+
 @pytest.fixture
-async def refuse(redis_client, server):
+async def refuse(redis_client):
     """Take a right away from everybody, by name; all come back at the end, or where it is called for."""
-    if server is None:
-        pytest.skip("fakeredis has no rights")
 
     async def refuse(*names: str) -> None:
         await redis_client.execute_command("ACL", "SETUSER", "default", *(f"-{name}" for name in names))
@@ -81,6 +83,7 @@ async def first_commit(rig):
     return lease, await rig.store.commit(lease, "", before)
 
 
+@on_servers
 @pytest.mark.parametrize("right", ["hset", "hdel", "xadd", "rpush", "zadd"])
 async def test_a_commit_of_which_a_write_is_refused_is_no_commit_and_is_done_whole_later(rig, refuse, right):
     lease, version = await first_commit(rig)
@@ -116,6 +119,7 @@ OUTCOMES = [
 ]
 
 
+@on_servers
 @pytest.mark.parametrize("right", WRITES)
 @pytest.mark.parametrize("outcome", OUTCOMES, ids=lambda outcome: str(outcome.verdict))
 async def test_a_settle_of_which_a_write_is_refused_leaves_the_delivery_where_it_was(
@@ -143,6 +147,7 @@ async def test_a_settle_of_which_a_write_is_refused_leaves_the_delivery_where_it
     assert len(await rig.lanes.attempts(newest=9)) == 1
 
 
+@on_servers
 @pytest.mark.parametrize("right", ["rpush", "zadd", "xdel"])
 async def test_a_replay_of_which_a_write_is_refused_keeps_the_letter(rig, refuse, right):
     await first_commit(rig)
@@ -158,6 +163,7 @@ async def test_a_replay_of_which_a_write_is_refused_keeps_the_letter(rig, refuse
     assert await rig.lanes.replay("backend", letters) == 1
 
 
+@on_servers
 @pytest.mark.parametrize("right", ["zadd", "lset"])
 async def test_a_claim_that_is_refused_makes_no_suspect(rig, refuse, right):
     await first_commit(rig)
@@ -179,6 +185,7 @@ def commands_of_scripts():
     )
 
 
+@on_servers
 async def test_each_command_that_a_script_uses_is_tried_at_the_start(rig, refuse):
     commands = commands_of_scripts()
     assert len(commands) >= 25
@@ -191,6 +198,7 @@ async def test_each_command_that_a_script_uses_is_tried_at_the_start(rig, refuse
     assert await rig.redis.keys("*") == []
 
 
+@on_servers
 @pytest.mark.parametrize("left_out", range(11))
 async def test_each_kind_of_key_is_tried_at_the_start(rig, refuse, left_out):
     kinds = ["meta", "lease", "state", "names", "history", "inbox", "attempts"]
