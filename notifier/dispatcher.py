@@ -150,8 +150,7 @@ class Dispatcher:
             _log.warning("claim.failed", sink=name, error=str(error))
             return _Claimed((), _STORE_RETRY, 0)
         claims = tuple(_Held(claim, began + CLAIM_MARGIN.total_seconds()) for claim in batch.claims)
-        is_passed_over = batch.wait == timedelta() and not claims  # due, but no delivery of ours: no hurry
-        wait = _LOOK_EVERY if batch.wait is None or is_passed_over else min(batch.wait, _LOOK_EVERY)
+        wait = _LOOK_EVERY if batch.wait is None else min(batch.wait, _LOOK_EVERY)
         return _Claimed(claims, wait, batch.suspects)
 
     async def _claim_suspect(
@@ -194,8 +193,8 @@ class Dispatcher:
         except asyncio.CancelledError:
             await self._give_back(claim)
             raise
-        except StoreError as error:  # the claim ends by itself, and the delivery is sent again
-            _log.warning("settle.failed", sink=claim.sink, delivery_id=claim.delivery.id, error=str(error))
+        except StoreError as error:  # giving it back failed; the claim ends by itself
+            _log.warning("release.failed", sink=claim.sink, delivery_id=claim.delivery.id, error=str(error))
 
     async def _send_and_settle(self, claim: Claim, route: Route) -> None:
         began = self._clock.monotonic()

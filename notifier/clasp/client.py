@@ -306,7 +306,7 @@ class ClaspClient:
 def _http_client(
     headers: Mapping[str, str],
     transport: httpx.AsyncBaseTransport | None,
-    kept_connections: int | None = None,
+    kept_connections: int = 1,
 ) -> httpx.AsyncClient:
     return httpx.AsyncClient(
         headers={

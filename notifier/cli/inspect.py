@@ -56,7 +56,11 @@ def status(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False
     say(f"{loaded.name}: {_account(meta)}")
     say(f"last complete snapshot: {meta.complete_at or 'none yet'}")
     if meta.held is not None and not meta.held.approved:
-        what = "the list of another account waits" if meta.held.whole_snapshot else "removals wait"
+        what = (
+            "a list that shares nothing with what is known waits"
+            if meta.held.whole_snapshot
+            else "removals wait"
+        )
         say(f"HELD: {what} for a person; see `notifier approve`")
     rows = [
         {
@@ -185,8 +189,8 @@ def approve(
 
 def _show_held(held: Held) -> None:
     if held.whole_snapshot:
-        say(f"Held since {held.since}: the list of connections shares nothing with what is known.")
-        say("Approving takes the new list as a new starting point and forgets what was known.")
+        say(f"Held since {held.since}: the list is empty, or shares nothing with what is known.")
+        say("Approving takes the list as it is as a new starting point and forgets what was known.")
         return
     say(f"Held since {held.since}: {held.count} entities disappeared from Clasp's list.")
     for kind, ids in held.ids.items():

@@ -155,11 +155,11 @@ def _held(told: dict[str, Any], facts: Facts) -> list[Report]:
     told["held"] = occurrence
     if held.whole_snapshot:
         message = (
-            "The list of connections shares nothing with what is known: it looks like another account's key. "
+            "The list of connections is empty, or another account's: it shares nothing with what is known. "
             "Nothing of it was taken over. Check source.api_key and source.base_url; if the account did "
             "change, run `notifier approve`."
         )
-        return [Report("notifier.snapshot_held", "critical", message, "no id in common")]
+        return [Report("notifier.snapshot_held", "critical", message, "no connection in common")]
     what = ", ".join(
         f"{len(ids)} of {facts.known.get(kind, 0)} {kind.replace('_', ' ')}s"
         for kind, ids in held.ids.items()

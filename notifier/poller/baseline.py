@@ -79,7 +79,7 @@ class Baseline:
             return self._unfinished(Partial(str(error), error))
         if self._seen.faults:
             return self._unfinished(Partial(self._seen.faults[0]))
-        if self._expected and not self._seen.items:
+        if (self._expected or self._held) and not self._seen.items:
             return self._hold_empty()
         forgotten = [id_ async for id_, _ in self._tools.store.all_states() if id_ not in self._shown]
         while len(forgotten) > _FORGOTTEN_AT_ONCE:
@@ -136,7 +136,8 @@ class Baseline:
 
     def _hold_empty(self) -> Findings:
         """Nothing where much was known: a person may say that it is so, as with another account's list."""
-        outcome = Partial(f"the list is empty, but {self._expected} connections were known")
+        known = f"{self._expected} connections" if self._expected else "some"
+        outcome = Partial(f"the list is empty, but {known} were known")
         return self._unfinished(outcome, Held(iso(self._tools.store.now()), whole_snapshot=True))
 
     def _unfinished(self, outcome: Partial, held: Held | None = None) -> Findings:

@@ -24,7 +24,7 @@ from notifier.core.events import Origin, report
 from notifier.core.removals import Held
 from notifier.core.reports import Facts, SinkFacts, decide
 from notifier.core.results import SILENT_INTERVALS, PollResult
-from notifier.errors import LeaseLost, SourceRefused, StateMoved, StoreError
+from notifier.errors import LeaseLost, SourceRefused, StateMoved, StoreError, StoreUnfit
 from notifier.poller.baseline import Baseline, cause_for
 from notifier.poller.commits import Chain, event_entry, route
 from notifier.poller.cycle import Cycle
@@ -228,19 +228,25 @@ class Poller:
         now_s = self._tools.clock.monotonic()
         if is_complete:
             self._complete_s = now_s
-        health = await asyncio.gather(*(self._lanes.health(sink) for sink in self._sinks))
+        sinks = await asyncio.gather(*(self._sink_facts(sink) for sink in self._sinks))
         return Facts(
             at=began,
             is_complete=is_complete,
             source_fault=self._source_fault(findings, now_s),
             drift=tuple(findings.seen.drift),
             held=findings.held,
-            sinks={name: self._sink_facts(sink) for name, sink in zip(self._sinks, health, strict=True)},
+            sinks=dict(zip(self._sinks, sinks, strict=True)),
             baseline=findings.baseline,
             known=findings.last.meta.get("counts", chain.counts),
         )
 
-    def _sink_facts(self, health: SinkHealth) -> SinkFacts:
+    async def _sink_facts(self, sink: str) -> SinkFacts:
+        try:
+            return self._judged(await self._lanes.health(sink))
+        except StoreUnfit as error:  # its own keys are spoilt: the other sinks and the poll go on
+            return SinkFacts(failing=str(error))
+
+    def _judged(self, health: SinkHealth) -> SinkFacts:
         is_paused = health.paused_until is not None
         is_failing = health.failures >= FAILING_AFTER or is_paused
         idle = is_paused or health.is_resting or health.off is not None or health.oldest_due is None
@@ -350,7 +356,11 @@ def _problems(facts: Facts) -> tuple[str, ...]:
     """What a person should look at, for readiness and status."""
     problems = []
     if facts.held is not None and not facts.held.approved:
-        what = "the list of another account is" if facts.held.whole_snapshot else "removals are"
+        what = (
+            "a list that shares nothing with what is known is"
+            if facts.held.whole_snapshot
+            else "removals are"
+        )
         problems.append(f"{what} held; see `notifier approve`")
     problems += [
         f"sink {name} is failing: {sink.failing}" for name, sink in facts.sinks.items() if sink.failing

@@ -55,7 +55,7 @@ class Seen(msgspec.Struct):
     hits: set[Fingerprint] = msgspec.field(default_factory=set)
     same: dict[str, Fingerprint] = msgspec.field(default_factory=dict)
     changed: dict[str, Sighting] = msgspec.field(default_factory=dict)
-    unreadable: set[str] = msgspec.field(default_factory=set)
+    unreadable: dict[str, Fingerprint] = msgspec.field(default_factory=dict)
     drift: dict[str, None] = msgspec.field(default_factory=dict)  # ordered set of notes
     has_known: bool = False  # some id of it is live in the state
     items: int = 0
@@ -153,14 +153,14 @@ async def _compare(
     states = await store.states([item.id for _, item in observed])
     for (fingerprint, item), value in zip(observed, states, strict=True):
         if item.id in seen.same or item.id in seen.changed or item.id in seen.unreadable:
-            earlier = seen.changed.get(item.id)
-            if fingerprint not in {seen.same.pop(item.id, None), earlier.fingerprint if earlier else None}:
+            earlier = seen.changed.pop(item.id, None)  # the later one is the newer one
+            shown = {seen.same.pop(item.id, None), seen.unreadable.pop(item.id, None)}
+            if fingerprint not in {*shown, earlier.fingerprint if earlier else None}:
                 seen.faults.append("a connection was shown twice with different content")
-            seen.changed.pop(item.id, None)  # the later one is the newer one
         stored = codec.decode(value, words) if value is not None else None
         seen.has_known = seen.has_known or (stored is not None and stored.removed_at is None)
         if stored is None and not item.fields:
-            seen.unreadable.add(item.id)  # it is there; that is all that can be said of it
+            seen.unreadable[item.id] = fingerprint  # it is there; that is all that can be said of it
         elif _is_as_stored(stored, item, untracked):
             seen.same[item.id] = fingerprint
         else:

@@ -31,7 +31,7 @@ _REPORTS = {
     "notifier.source_recovered": "Clasp can be read again",
     "notifier.drift": "Clasp answered something new",
     "notifier.removals_held": "Too much disappeared at once: removals are held",
-    "notifier.snapshot_held": "Another account's list? It is held",
+    "notifier.snapshot_held": "An empty or another account's list is held",
     "notifier.sink_failing": "A sink is failing",
     "notifier.sink_recovered": "A sink works again",
     "notifier.dead_letters": "Messages could not be delivered",

@@ -295,7 +295,9 @@ class Lanes:
         """Put dead letters back into their lanes, in the order given; how many were still there."""
         args: list[Any] = [self.now_us()]
         for letter in letters:
-            args += (letter.id, letter.key, fresh_delivery(letter.delivery))
+            is_unreadable = letter.delivery.type == _UNREADABLE  # here; another release may know what it is
+            value = letter.delivery.body if is_unreadable else fresh_delivery(letter.delivery)
+            args += (letter.id, letter.key, value)
         with translated("replaying"):
             return int(await self._replay(keys=[self._keys.dead(sink), self._keys.lanes(sink)], args=args))
 
@@ -315,8 +317,9 @@ def _read_claim(sink: str, failures: int, key: bytes, token: bytes, value: bytes
     head, _, text = value.partition(b"\n")
     try:
         claims, attempts, first_us = map(int, head.split())
+        iso_of(first_us)
         delivery = _read_delivery.decode(text)
-    except (ValueError, msgspec.MsgspecError):
+    except (ValueError, OverflowError, OSError, RecursionError, msgspec.MsgspecError):
         claims, attempts, first_us = 1, 0, 0
         delivery = Delivery("", _UNREADABLE, "", value.decode(errors="replace"))
     name = key.decode(errors="replace")

@@ -317,10 +317,13 @@ async def test_the_longer_of_two_rests_counts(rig, owe, claim, clock):
     assert ids(await claim()) == []
 
 
-async def test_what_is_no_delivery_of_ours_costs_the_others_nothing(rig, owe, claim):
+async def test_what_is_no_delivery_costs_the_others_nothing(rig, owe, claim):
     await rig.redis.zadd(rig.keys.lanes("backend"), {"0": 2, "empty": 2})
     await rig.redis.rpush(rig.keys.lane("backend", "0"), "rubbish")
     await owe(("a", "a1"))
     claimed, _ = await claim()
-    assert [(item.delivery.id, item.claims) for item in claimed] == [("a1", 1)]
+    assert [(item.delivery.id, item.claims, item.is_unreadable) for item in claimed] == [
+        ("", 1, True),
+        ("a1", 1, False),
+    ]
     assert await rig.redis.zscore(rig.keys.lanes("backend"), "empty") is None

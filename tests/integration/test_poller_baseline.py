@@ -103,6 +103,20 @@ async def test_another_account_that_is_empty_waits_for_a_person_and_is_a_baselin
     assert {step[1] for step in await rig.transitions()} == {"conn_first", "gc_first"}
 
 
+async def test_what_was_held_after_a_flush_stays_held_after_a_restart(rig, many):
+    await rig.poll()
+    mine = many.listed
+    await rig.redis.flushall()
+    many.listed = []
+    await rig.poll()
+    rig.restart()  # it does not remember that anything was known
+    await rig.poll(times=2)
+    many.listed = mine
+    await rig.poll(times=2)
+    assert await rig.transitions() == []
+    assert await rig.reports() == ["notifier.snapshot_held", "notifier.state_lost"]
+
+
 async def test_an_empty_list_that_fills_again_ends_the_wait_by_itself(rig, many):
     await rig.poll()
     mine = many.listed

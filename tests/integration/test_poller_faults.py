@@ -52,6 +52,12 @@ async def test_unknown_statuses_pass_through_as_they_are_and_are_told_as_drift_o
     assert await rig.reports() == ["notifier.baseline", "notifier.drift"]
 
 
+async def test_an_unreadable_connection_that_two_pages_show_alike_is_no_fault(rig, many):
+    await rig.poll()
+    many.listed += [{"id": "conn_odd"}, connection("conn_new", group("gc_new")), {"id": "conn_odd"}]
+    assert (await rig.poll()).outcome == "complete"
+
+
 async def test_a_new_connection_shown_once_unreadable_and_once_whole_is_told_and_the_list_not_complete(
     rig, many
 ):

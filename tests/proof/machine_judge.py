@@ -105,15 +105,17 @@ class Judge:
         is_new = bool(look.after.epoch) and look.after.epoch != look.before.epoch
         need(len(said) == is_new, "broken", f"a baseline that {is_new=} said {_types(said)}")
         causes = self._begun | set(due)
+        is_held = look.before.held is not None and look.before.held.whole_snapshot
+        is_known = bool(look.before.counts.get(CONNECTION) or is_held) and "approved" not in causes
         if not is_new:
-            was_known = bool(look.before.counts.get(CONNECTION) or look.knew) and "approved" not in causes
-            is_odd = snap.has_ended and (snap.items or not was_known)
+            is_odd = snap.has_ended and (
+                snap.items or not (is_known or (look.knew and "approved" not in causes))
+            )
             need(not is_odd, "lost", "a whole list was no baseline")
             self._begun = causes
             return
         need(snap.has_ended, "broken", "a baseline was finished with a part of the list")
-        must_hold = not snap.items and look.before.counts.get(CONNECTION) and "approved" not in causes
-        need(not must_hold, "broken", "an empty list became a baseline")
+        need(snap.items or not is_known, "broken", "an empty list became a baseline")
         cause = said[0]["data"]["cause"]
         need(cause in causes, "broken", f"a baseline for {cause}, due were {causes}")
         right = "notifier.baseline" if cause in _HARMLESS else "notifier.state_lost"

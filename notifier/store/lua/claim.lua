@@ -8,7 +8,8 @@ ARGV    now (us), us until a claim ends, most lanes, us between two claims (0: n
 
 A delivery is 'claims attempts first(us)\n' and its JSON. A claim adds one to claims, and a settle sets it
 back, so claims says how often in a row an attempt began and never ended. A suspect is left where it is
-until a worker asks for it, with nothing else under way there. What is no delivery of ours is passed over.
+until a worker asks for it, with nothing else under way there. What is no delivery is claimed
+like one, behind a head of its own: it goes to the dead letters.
 A paused sink whose time has come gives one lane, to probe it with.
 Returns {us until it is worth asking again (-1: nothing waits), failures, suspects that are due,
 {key, token, delivery}...}. ]]
@@ -26,32 +27,31 @@ if gap > 0 or paused > 0 or alone then most = 1 end
 local prefix = string.gsub(KEYS[1], 'lanes:(.*)$', 'lane:%1:', 1)
 local token = now + hold
 if token % 2 == 0 then token = token + 1 end
+token = string.format('%.0f', token)
 local claimed, empty = {0, failures, 0}, {}
 local looked_at = most + 256  -- suspects stand in the way: a worker has no more under way than it has places
 for _, key in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, looked_at)) do
   if #claimed - 3 == most then break end
   local delivery = redis.call('LINDEX', prefix .. key, 0)
-  local claims, rest = string.match(delivery or '', '^(%d+)( .*)$')
-  if claims then
+  if delivery then
+    local claims, rest = string.match(delivery, '^(%d+)( .*)$')
+    if not claims then claims, rest = '0', ' 0 0\n' .. delivery end
     local is_suspect = tonumber(claims) >= suspected
     if is_suspect then claimed[3] = claimed[3] + 1 end
-    if is_suspect == alone then
-      claimed[#claimed + 1] = {key, string.format('%.0f', token), (tonumber(claims) + 1) .. rest}
-    end
-  elseif not delivery then
+    if is_suspect == alone then claimed[#claimed + 1] = {key, token, (tonumber(claims) + 1) .. rest} end
+  else
     empty[#empty + 1] = key
   end
 end
 for _, key in ipairs(empty) do redis.call('ZREM', KEYS[1], key) end
-for at = 4, #claimed do
-  redis.call('ZADD', KEYS[1], claimed[at][2], claimed[at][1])  -- first: a claim that is not counted ends by itself
-  redis.call('LSET', prefix .. claimed[at][1], 0, claimed[at][3])
-end
 if #claimed > 3 then
-  if paused > 0 then redis.call('HSET', KEYS[2], 'paused_until', string.format('%.0f', token)) end
+  if paused > 0 then redis.call('HSET', KEYS[2], 'paused_until', token) end
   if gap > 0 then redis.call('HSET', KEYS[2], 'next_at', string.format('%.0f', now + gap)) end
 elseif claimed[3] == 0 then
   local first = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
   claimed[1] = first[2] and math.max(tonumber(first[2]) - now, 0) or -1
 end
+-- What is counted comes last: a claim of which a write is refused must count for nothing.
+for at = 4, #claimed do redis.call('ZADD', KEYS[1], token, claimed[at][1]) end
+for at = 4, #claimed do redis.call('LSET', prefix .. claimed[at][1], 0, claimed[at][3]) end
 return claimed

@@ -50,13 +50,13 @@ for entry = forgotten, forgotten_end do
   local state = try(nil, 'HGET', KEYS[3], ARGV[entry])
   try(function() return state and {'HSET', KEYS[3], ARGV[entry], state} or nil end, 'HDEL', KEYS[3], ARGV[entry])
 end
+try(nil, 'XTRIM', KEYS[4], 'MINID', '~', ARGV[6])
 if states <= states_end then try(nil, 'HSET', KEYS[3], unpack(ARGV, states, states_end)) end
 try(nil, 'HSET', KEYS[1], 'version', version, unpack(ARGV, meta, meta_end))
 
-redis.call('XTRIM', KEYS[4], 'MINID', '~', ARGV[6])
-if ARGV[7] ~= '' then
-  for _, entry in ipairs(redis.call('XRANGE', KEYS[5], '-', ARGV[7])) do
-    redis.call('XDEL', KEYS[5], entry[1])
+if ARGV[7] ~= '' then  -- what was applied: an entry that cannot be removed is applied again, to no effect
+  for _, entry in ipairs(redis.pcall('XRANGE', KEYS[5], '-', ARGV[7])) do
+    redis.pcall('XDEL', KEYS[5], entry[1])
   end
 end
 return {'committed'}

@@ -14,7 +14,7 @@ for at = 2, #ARGV, 3 do
     try(function() return {'RPOP', prefix .. key} end, 'RPUSH', prefix .. key, ARGV[at + 2])
     try(function(added) return added == 1 and {'ZREM', KEYS[2], key} or nil end, 'ZADD', KEYS[2], 'NX', ARGV[1], key)
     try(nil, 'XDEL', KEYS[1], letter)
-    settled()
+    done()
     moved = moved + 1
   end
 end

@@ -23,15 +23,22 @@ local score = redis.call('ZSCORE', KEYS[1], key)
 if not score or string.format('%.0f', tonumber(score)) ~= token then return 'lost' end
 local lane = string.gsub(KEYS[1], 'lanes:(.*)$', 'lane:%1:', 1) .. key
 local delivery = redis.call('LINDEX', lane, 0)
+if not delivery then  -- somebody took the lane away
+  redis.call('ZREM', KEYS[1], key)
+  return 'lost'
+end
 
 local function even(us) return string.format('%.0f', us - us % 2) end
 
+local function claimed_again() return {'ZADD', KEYS[1], token, key} end
+
 local function drop_head()
-  local is_last = try(nil, 'LLEN', lane) == 1
-  if not is_last then try(nil, 'ZADD', KEYS[1], even(now), key) end
+  if try(nil, 'LLEN', lane) == 1 then
+    try(claimed_again, 'ZREM', KEYS[1], key)
+  else
+    try(claimed_again, 'ZADD', KEYS[1], even(now), key)
+  end
   try(nil, 'LPOP', lane)
-  settled()
-  if is_last then try(nil, 'ZREM', KEYS[1], key) end
 end
 
 local function keep_head(claims, count, since, when)
@@ -58,10 +65,10 @@ end
 if verdict == 'release' then
   local claims, rest = string.match(delivery, '^(%d+) ([^\n]*)\n')
   local count, since = string.match(rest, '^(%d+) (%d+)')
-  keep_head(math.max(tonumber(claims) - 1, 0), count, since, now)
   if redis.call('HGET', KEYS[2], 'paused_until') == token then  -- it was the probe of a paused sink
     redis.call('HSET', KEYS[2], 'paused_until', string.format('%.0f', now))
   end
+  keep_head(math.max(tonumber(claims) - 1, 0), count, since, now)
   return 'settled'
 end
 

@@ -2,8 +2,8 @@
 
 Lua does not roll back. try(undo, command...) calls the command; where the server refuses it (a right that is
 missing, a key of another type), what was tried before is taken back, newest first, and the script ends with
-the server's error. `undo` makes of the command's answer the command that takes it back; nil for what may stay.
-settled() is the point from which nothing is taken back any more. ]]
+the server's error. `undo` makes of the command's answer the command that takes it back; nil for what may stay, and
+for a command after which nothing is tried. done() is where what was tried so far is whole by itself. ]]
 
 local tried = {}
 
@@ -17,4 +17,4 @@ local function try(undo, ...)
   return answer
 end
 
-local function settled() tried = {} end
+local function done() tried = {} end
