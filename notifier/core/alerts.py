@@ -1,0 +1,238 @@
+"""Alerts: a rule's open problem with an entity, from the first look that shows it to its end. Pure.
+
+An alert waits until its time has come, opens, is reminded of, and is resolved. Time passes only when somebody
+has looked: every step is decided in a poll that saw the source, from what was committed and what was seen,
+so a restart or a takeover in between changes nothing.
+
+Moments are ISO 8601 in UTC, as everywhere in the store; they compare as text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from notifier.clock import from_iso, iso
+from notifier.models import Kind
+
+REMEMBERED = timedelta(days=30)  # how long an occurrence counts for "3rd time in 30 days"
+_MOST_REMEMBERED = 100
+
+
+class Phase(StrEnum):
+    """Where an alert stands."""
+
+    PENDING = "pending"  # the condition holds, not yet for long enough
+    OPEN = "open"
+    CLOSED = "closed"  # kept only to remember its occurrences
+
+
+class End(StrEnum):
+    """How an alert ended."""
+
+    COMPLETED = "completed"
+    MOVED = "moved"  # it has another status, or is not as the rule says any more
+    REMOVED = "removed"  # Clasp lists it no longer
+    RULE = "rule"  # the rule is another now, or gone
+
+
+class What(StrEnum):
+    """What happened to an alert: the second half of an alert event's type."""
+
+    OPENED = "opened"
+    REMINDER = "reminder"
+    RESOLVED = "resolved"
+
+
+class Subject(msgspec.Struct, frozen=True):
+    """The entity of an alert, as it was last seen; ``connection`` is its connection's id.
+
+    ``employer`` and ``broker_url`` are the connection's. ``moved_at`` is when anything of it, or under it,
+    was last seen to change (None: not since we look).
+    """
+
+    kind: Kind
+    id: str
+    connection: str
+    fields: dict[str, Any]
+    employer: str | None = None
+    broker_url: str | None = None
+    revision: int = 0
+    moved_at: str | None = None
+
+    @property
+    def status(self) -> Any:
+        """Its status."""
+        return self.fields.get("status")
+
+
+class Look(msgspec.Struct, frozen=True):
+    """A look at the source: when it was, and when the last one before it was (None: never).
+
+    ``is_first`` marks what was there before anybody watched it: a baseline, or a rule that is new.
+    """
+
+    at: str
+    before: str | None = None
+    is_first: bool = False
+
+
+class Timing(msgspec.Struct, frozen=True):
+    """What of a rule concerns time. Each maps a moment to a later one; None: there is no such thing.
+
+    ``quiet`` is how long nothing may move before the condition holds, ``hold`` how long it must hold before
+    the alert opens, ``remind`` the time from one message to the next.
+    """
+
+    quiet: Callable[[str], str] | None = None
+    hold: Callable[[str], str] | None = None
+    remind: Callable[[str], str] | None = None
+
+
+class Alert(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One rule and one entity.
+
+    ``since`` is when the condition was first seen to hold and ``since_after`` the last look without it; None
+    there means that it may have held for long. ``due`` is when the next step is to be taken. ``existing``
+    says that it was there at the first look. ``opened_revision`` and ``said`` (events so far) make the ids of
+    its events. ``times`` are the moments at which it opened, this one included.
+    """
+
+    rule: str
+    subject: Subject
+    phase: Phase
+    since: str
+    since_after: str | None = None
+    due: str | None = None
+    existing: bool = False
+    opened_at: str | None = None
+    opened_revision: int = 0
+    said: int = 0
+    times: tuple[str, ...] = ()
+    ended_at: str | None = None
+    end: End | None = None
+    end_status: Any = None
+
+
+class Step(msgspec.Struct, frozen=True):
+    """An alert after a look (None: it is forgotten), and what happened to it, if anything did."""
+
+    alert: Alert | None
+    what: What | None = None
+
+
+def observe(
+    alert: Alert | None, rule: str, timing: Timing, subject: Subject, look: Look, *, matches: bool
+) -> Step:
+    """The alert after its entity was seen as ``subject``, which ``matches`` the rule's condition or not."""
+    if alert is None or alert.phase is Phase.CLOSED:
+        return _begin(alert, rule, timing, subject, look) if matches else Step(alert)
+    has_moved = timing.quiet is not None and subject.moved_at is not None and subject.moved_at > alert.since
+    if matches and not has_moved:
+        return Step(msgspec.structs.replace(alert, subject=subject))
+    if alert.phase is Phase.OPEN:
+        closed = _closed(alert, subject, look, _how(subject))
+        if not matches:
+            return closed
+        begun = _begin(closed.alert, rule, timing, subject, look).alert  # it waits for the next silence
+        return Step(begun, closed.what)
+    before = _remembered(alert, look.at)
+    return _begin(before, rule, timing, subject, look) if matches else Step(before)
+
+
+def removed(alert: Alert, look: Look) -> Step:
+    """The alert after its entity was removed."""
+    if alert.phase is Phase.OPEN:
+        return _closed(alert, alert.subject, look, End.REMOVED)
+    return Step(_remembered(alert, look.at) if alert.phase is Phase.PENDING else alert)
+
+
+def dismissed(alert: Alert, look: Look) -> Step:
+    """The alert after its rule was taken out, or asks for something else."""
+    if alert.phase is Phase.OPEN:
+        return _closed(alert, alert.subject, look, End.RULE)
+    return Step(None if alert.phase is Phase.PENDING else alert)
+
+
+def tick(alert: Alert, timing: Timing, now: str) -> Step:
+    """The alert after time has passed, where its entity was seen to be as before."""
+    if alert.due is None or alert.due > now:
+        return Step(alert)
+    if alert.phase is Phase.PENDING:
+        return _opened(alert, timing, now)
+    if alert.phase is Phase.OPEN:
+        due = timing.remind(now) if timing.remind else None
+        return Step(msgspec.structs.replace(alert, due=due, said=alert.said + 1), What.REMINDER)
+    return Step(None)  # what it remembered is too old to count
+
+
+def _begin(before: Alert | None, rule: str, timing: Timing, subject: Subject, look: Look) -> Step:
+    """The condition holds, and did not in the look before."""
+    since = look.at
+    due = timing.quiet(since) if timing.quiet else since
+    is_existing = look.is_first and timing.quiet is None
+    if timing.hold and not is_existing:  # what was there already may have been for long
+        due = timing.hold(due)
+    alert = Alert(
+        rule,
+        subject,
+        Phase.PENDING,
+        since,
+        since_after=None if look.is_first else look.before,
+        due=due,
+        existing=is_existing,
+        times=before.times if before else (),
+    )
+    return _opened(alert, timing, look.at) if due <= look.at else Step(alert)
+
+
+def _opened(alert: Alert, timing: Timing, now: str) -> Step:
+    opened = msgspec.structs.replace(
+        alert,
+        phase=Phase.OPEN,
+        opened_at=now,
+        opened_revision=alert.subject.revision,
+        said=1,
+        due=timing.remind(now) if timing.remind else None,
+        times=(*_recent(alert.times, now), now)[-_MOST_REMEMBERED:],
+    )
+    return Step(opened, What.OPENED)
+
+
+def _closed(alert: Alert, subject: Subject, look: Look, how: End) -> Step:
+    closed = msgspec.structs.replace(
+        alert,
+        subject=subject,
+        phase=Phase.CLOSED,
+        ended_at=look.at,
+        end=how,
+        end_status=subject.status,
+        said=alert.said + 1,
+        due=_forget_at(alert.times),
+    )
+    return Step(closed, What.RESOLVED)
+
+
+def _how(subject: Subject) -> End:
+    return End.COMPLETED if subject.status == "completed" else End.MOVED
+
+
+def _remembered(alert: Alert, now: str) -> Alert | None:
+    """What is left of a wait that came to nothing: the occurrences before it, if any still count."""
+    times = _recent(alert.times, now)
+    if not times:
+        return None
+    return msgspec.structs.replace(alert, phase=Phase.CLOSED, due=_forget_at(times), times=times)
+
+
+def _recent(times: tuple[str, ...], now: str) -> tuple[str, ...]:
+    oldest = iso(from_iso(now) - REMEMBERED)
+    return tuple(at for at in times if at >= oldest)
+
+
+def _forget_at(times: tuple[str, ...]) -> str | None:
+    return iso(from_iso(times[-1]) + REMEMBERED) if times else None
