@@ -160,11 +160,18 @@ def _not_found_again(undone: Sequence[Body], found: Sequence[Body], moment: Mome
     """
     steps = Counter(body["data"]["entity"]["id"] for body in undone)
     live = {item["id"] for item in moment.listed}
+    children = {
+        child["id"]
+        for item in moment.listed
+        for child in (*(item.get("group_connections") or ()), *(item.get("events") or ()))
+    }
 
     def is_due(body: Body) -> bool:
         entity, parent = body["data"]["entity"], body["data"]["connection"]["id"]
         is_alone = steps[entity["id"]] == 1 and steps[parent] <= 1
-        return is_alone and (parent in live or body["type"] == "connection.removed")
+        if body["type"].endswith(".removed"):
+            return is_alone and (parent in live or body["type"] == "connection.removed")
+        return is_alone and entity["id"] in live | children  # else it went meanwhile, which is not told yet
 
     again = _ids(found)
     return [
