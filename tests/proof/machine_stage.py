@@ -81,7 +81,7 @@ class Replica(Rig):
         super().__init__(redis, clock, self.door, _CONFIG, guard=GUARD, history=HISTORY)  # type: ignore[arg-type]
         self.store._history = _FOR_EVER  # the stream's ids are of the server's time, ours is virtual
         self.sinks = {name: Receiver(name) for name in self.config.sinks}
-        self.knew = 0
+        self.knew: int | None = 0
         self.polling: asyncio.Future[Any] | None = None
 
     @property
@@ -175,6 +175,8 @@ class Stage:
         )
         if self.judge.poll(look):
             replica.knew = self.meta.counts.get("connection", 0)
+        elif look.is_disturbed and outcome in {"complete", "partial"}:
+            replica.knew = None  # what it read before the disturbance, or nothing
         await self.check()
 
     async def meanwhile(self, what: str, replica: Replica) -> None:
