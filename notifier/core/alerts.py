@@ -10,13 +10,12 @@ Moments are ISO 8601 in UTC, as everywhere in the store; they compare as text.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 import msgspec
 
-from notifier.clock import from_iso, iso
 from notifier.models import Kind
 
 REMEMBERED = timedelta(days=30)  # how long an occurrence counts for "3rd time in 30 days"
@@ -230,9 +229,14 @@ def _remembered(alert: Alert, now: str) -> Alert | None:
 
 
 def _recent(times: tuple[str, ...], now: str) -> tuple[str, ...]:
-    oldest = iso(from_iso(now) - REMEMBERED)
+    oldest = _shifted(now, -REMEMBERED)
     return tuple(at for at in times if at >= oldest)
 
 
 def _forget_at(times: tuple[str, ...]) -> str | None:
-    return iso(from_iso(times[-1]) + REMEMBERED) if times else None
+    return _shifted(times[-1], REMEMBERED) if times else None
+
+
+def _shifted(moment: str, by: timedelta) -> str:
+    """The moment so much later, written in the same way."""
+    return (datetime.fromisoformat(moment) + by).isoformat(timespec="milliseconds").replace("+00:00", "Z")
