@@ -27,7 +27,7 @@ _KEPT = {"first_run", "state_lost", "approved"}  # an unfinished baseline with o
 class Look(NamedTuple):
     """One poll: ``began`` and ``ended`` on the monotonic clock, ``told`` what it committed, in order.
 
-    ``place`` is (base_url, api_version); ``knew`` how many connections this process knew before it (None: one cannot say);
+    ``place`` is (base_url, api_version); ``knew`` how many connections this process knew before it;
     ``is_disturbed`` says that somebody else wrote to the store meanwhile.
     """
 
@@ -40,7 +40,7 @@ class Look(NamedTuple):
     after: Meta
     approvals: list[Held]
     place: tuple[str, str]
-    knew: int | None
+    knew: int
     is_disturbed: bool
 
 
@@ -90,8 +90,6 @@ class Judge:
         if is_new_account:
             return {"approved"}
         if not look.before.version:
-            if look.knew is None:
-                return {"state_lost", "first_run"}
             return {"state_lost" if look.knew else "first_run"}
         if self._begun & _KEPT:
             return self._begun | {"state_lost"}
@@ -107,12 +105,12 @@ class Judge:
         is_new = bool(look.after.epoch) and look.after.epoch != look.before.epoch
         need(len(said) == is_new, "broken", f"a baseline that {is_new=} said {_types(said)}")
         causes = self._begun | set(due)
+        is_new_account = "approved" in causes
         is_held = look.before.held is not None and look.before.held.whole_snapshot
-        is_known = bool(look.before.counts.get(CONNECTION) or is_held) and "approved" not in causes
+        is_known = bool(look.before.counts.get(CONNECTION) or is_held) and not is_new_account
         if not is_new:
-            is_odd = snap.has_ended and (
-                snap.items or not (is_known or (look.knew != 0 and "approved" not in causes))
-            )
+            was_known = is_known or bool(look.knew and not is_new_account)
+            is_odd = snap.has_ended and (snap.items or not was_known)
             need(not is_odd, "lost", "a whole list was no baseline")
             self._begun = causes
             return

@@ -81,7 +81,7 @@ class Replica(Rig):
         super().__init__(redis, clock, self.door, _CONFIG, guard=GUARD, history=HISTORY)  # type: ignore[arg-type]
         self.store._history = _FOR_EVER  # the stream's ids are of the server's time, ours is virtual
         self.sinks = {name: Receiver(name) for name in self.config.sinks}
-        self.knew: int | None = 0
+        self.knew = 0
         self.polling: asyncio.Future[Any] | None = None
 
     @property
@@ -146,6 +146,7 @@ class Stage:
     async def poll(self, replica: Replica) -> None:
         """One poll, judged."""
         at_first, began, knew = self.meta, self.clock.monotonic(), replica.knew
+        may_begin = bool(self.approvals) or self.judge.is_due(replica.place)
         replica.door.answers.clear()
         approvals = list(self.approvals)
         polling = asyncio.ensure_future(replica.poller.poll_once())
@@ -175,8 +176,8 @@ class Stage:
         )
         if self.judge.poll(look):
             replica.knew = self.meta.counts.get("connection", 0)
-        elif look.is_disturbed and outcome in {"complete", "partial"}:
-            replica.knew = None  # what it read before the disturbance, or nothing
+        elif look.is_disturbed and outcome in {"complete", "partial"} and not may_begin:
+            replica.knew = at_first.counts.get("connection", 0)  # it read this, and had nothing to commit
         await self.check()
 
     async def meanwhile(self, what: str, replica: Replica) -> None:

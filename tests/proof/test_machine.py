@@ -16,8 +16,11 @@ from notifier.errors import PermanentFailure
 from notifier.models import ObservedConnection
 from notifier.poller import cycle, loop, traversal
 from tests.proof import machine
+from tests.proof.machine_rules import Machine
+from tests.proof.machine_stage import Bench
 from tests.proof.spread import quiet_log, quietly
 from tests.proof.tally import Tally
+from tests.support.servers import binaries, running_server
 
 SEED = 20_261_124
 RUNS = 60
@@ -33,6 +36,20 @@ def test_nothing_that_chance_does_makes_the_notifier_break_a_promise():
     assert tally.is_clean, tally
     assert tally.trials == RUNS
     assert tally.faults > 5 * RUNS
+
+
+def test_the_judge_knows_what_a_poller_read_before_it_was_disturbed():
+    with quiet_log(), running_server(binaries()["bundled"]) as path:
+        bench = Bench(path)
+        try:
+            steps = type("Machine", (Machine,), {"bench": bench})()
+            steps.begin(size=7, what="")
+            steps.another_account(is_on=True, how="only its id", polls=["", "", ""])
+            steps.another_account(is_on=False, how="", polls=["cut"])
+            steps.another_account(is_on=True, how="only its id", polls=["takeover", "flush"])
+            steps.teardown()
+        finally:
+            bench.close()
 
 
 def _one_absence_is_a_removal(patch: pytest.MonkeyPatch) -> None:
