@@ -21,7 +21,7 @@ _TRIGGER = re.compile(
     r"|(?<=@)(?=\w)"  # @here, and addresses of mail
     r"|(?<=:)(?=//)"  # http://
     r"|(?<=mailto)(?=:)|(?<=tel)(?=:)"
-    r"|(?<=\bwww)(?=\.)"
+    r"|(?<=www)(?=\.)"  # whatever stands before it: a "_" is markup, and is set apart below
     r"|(?<=:)(?=[\w+'-]+:)"  # :fire:
     r"|(?<=#)(?=\w)",  # #general
     re.IGNORECASE,
