@@ -183,18 +183,16 @@ class Dispatcher:
         try:
             if claim.claims > SUSPECT + 1:
                 await self._settle(claim, _POISON, 0.0)
-            elif claim.is_unreadable:
+            elif claim.delivery.is_unreadable:
                 await self._settle(claim, _UNREADABLE, 0.0)
             elif self._clock.monotonic() > held.begin_before_s:
                 # This process stood still since it claimed: another may have sent this, and more, by now.
-                await self._lanes.release(claim)
+                await self._give_back(claim)
             else:
                 await self._send_and_settle(claim, route)
         except asyncio.CancelledError:
             await self._give_back(claim)
             raise
-        except StoreError as error:  # giving it back failed; the claim ends by itself
-            _log.warning("release.failed", sink=claim.sink, delivery_id=claim.delivery.id, error=str(error))
 
     async def _send_and_settle(self, claim: Claim, route: Route) -> None:
         began = self._clock.monotonic()

@@ -125,6 +125,9 @@ class Transition(msgspec.Struct, frozen=True):
         return f"{self.kind}.{self.verb}"
 
 
+UNREADABLE = "unreadable"  # the type of what is no delivery of this release
+
+
 class Delivery(msgspec.Struct, frozen=True):
     """What is owed to one sink.
 
@@ -138,6 +141,11 @@ class Delivery(msgspec.Struct, frozen=True):
     rule: str
     body: str
     target: str | None = None
+
+    @property
+    def is_unreadable(self) -> bool:
+        """Whether it stands for what could not be read as a delivery: then ``body`` is its text."""
+        return self.type == UNREADABLE
 
 
 class Owed(msgspec.Struct, frozen=True):

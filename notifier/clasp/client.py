@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from http import HTTPStatus
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -123,7 +123,12 @@ class ClaspClient:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._key = _header_value(api_key, "source.api_key")
-        headers = {"Authorization": f"Bearer {self._key}"}
+        headers = {
+            "Authorization": f"Bearer {self._key}",
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip",
+            "User-Agent": f"clasp-notifier/{version('clasp-notifier')}",
+        }
         if api_version is not None:
             headers["Clasp-Version"] = _header_value(api_version, "source.api_version")
         self._base = base_url.rstrip("/")
@@ -136,10 +141,22 @@ class ClaspClient:
         self._known_pages: dict[bytes, _Known] = {}  # of the last whole traversal
         self._clock = clock
         self._rng = rng
-        self._http = _http_client(headers, transport)
-        # A kept connection may hold bytes that lay behind an earlier answer, such as a 404 sent twice. What
-        # says that a connection is gone must be the answer to that question and no other.
-        self._http_afresh = _http_client(headers, transport, kept_connections=0)
+        tls = httpx.create_ssl_context(trust_env=False) if transport is None else True
+        self._http, self._http_afresh = (
+            httpx.AsyncClient(
+                headers=headers,
+                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+                follow_redirects=False,
+                trust_env=False,
+                timeout=None,  # noqa: S113 - asyncio.timeout() bounds each request as a whole
+                limits=httpx.Limits(max_keepalive_connections=kept),
+                transport=transport,
+                verify=tls,
+            )
+            # A kept connection may hold bytes that lay behind an earlier answer, such as a 404 sent twice.
+            # What says that a connection is gone must be the answer to that question and no other.
+            for kept in (1, 0)
+        )
 
     async def pages(self) -> AsyncIterator[Page]:
         """One traversal of the list: ends where ``next`` is null, raises ``SourceError`` where it cannot."""
@@ -149,7 +166,7 @@ class ClaspClient:
         empty = 0
         for _ in range(MAX_PAGES):
             params = {"page_size": str(self._page_size)} | ({"cursor": cursor} if cursor else {})
-            answer = await self._patiently(httpx.URL(f"{self._list_url}?{urlencode(params)}"), self._http)
+            answer = await self._patiently(self._http, httpx.URL(f"{self._list_url}?{urlencode(params)}"))
             if answer.status != HTTPStatus.OK:
                 raise self._error(answer)
             body = answer.body or b""
@@ -179,7 +196,7 @@ class ClaspClient:
 
     async def connection(self, id: str) -> msgspec.Raw | None:  # noqa: A002 - Clasp's word
         """One connection, undecoded; None where Clasp itself says that it is gone (404, 410)."""
-        answer = await self._patiently(self._object_url("connections", id), self._http_afresh)
+        answer = await self._patiently(self._http_afresh, self._object_url("connections", id))
         if answer.status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
             if not answer.is_clasps_refusal:
                 raise SourceInvalid(f"a gateway, not Clasp, answered {answer.status} for a connection")
@@ -222,7 +239,7 @@ class ClaspClient:
             raise SourceInvalid(f"Clasp answered with another object of {path} than the one asked for")
         return found
 
-    async def _patiently(self, url: httpx.URL, http: httpx.AsyncClient) -> Answer:
+    async def _patiently(self, http: httpx.AsyncClient, url: httpx.URL) -> Answer:
         """Ask again while that may help: bounded by attempts and by time."""
         started, deadline_s = self._clock.monotonic(), 2 * self._timeout_s
 
@@ -301,27 +318,6 @@ class ClaspClient:
         if len(cursors) != 1 or not 0 < len(cursors[0]) <= MAX_CURSOR:
             raise SourceInvalid("Clasp's list has a `next` without a usable cursor")
         return cursors[0]
-
-
-def _http_client(
-    headers: Mapping[str, str],
-    transport: httpx.AsyncBaseTransport | None,
-    kept_connections: int = 1,
-) -> httpx.AsyncClient:
-    return httpx.AsyncClient(
-        headers={
-            "Accept": "application/json",
-            "Accept-Encoding": "gzip",
-            "User-Agent": f"clasp-notifier/{version('clasp-notifier')}",
-            **headers,
-        },
-        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-        follow_redirects=False,
-        trust_env=False,
-        timeout=None,  # noqa: S113 - asyncio.timeout() bounds each request as a whole
-        limits=httpx.Limits(max_keepalive_connections=kept_connections),
-        transport=transport,
-    )
 
 
 def _place(url: httpx.URL) -> tuple[bool, str, int | None, str]:

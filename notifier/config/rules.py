@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal
@@ -92,9 +92,11 @@ TargetText = Annotated[
 Targets = Annotated[tuple[TargetText, ...], *ONE_OR_MORE]
 
 
-def is_among(value: Any, asked: Iterable[Any]) -> bool:
+def is_among(value: Any, asked: Collection[Any]) -> bool:
     """Whether ``asked`` holds this value. ``true`` is not 1 and ``false`` is not 0, as in JSON."""
-    return any(value == one and isinstance(value, bool) is isinstance(one, bool) for one in asked)
+    return value in asked and any(
+        value == one and isinstance(value, bool) is isinstance(one, bool) for one in asked
+    )
 
 
 class When(Model):

@@ -15,11 +15,10 @@ LINK_FIELDS = ("external_id", "id")
 _LONGEST_HOST = 254  # characters, with a dot at the end
 _LONGEST_LINK = 2000  # characters: browsers and Slack take little more
 _MOST_FIELDS = 10
-_HOST = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9_-]{1,63}(?<!-))*\.?", re.ASCII | re.IGNORECASE)
-_OWN_HOST = re.compile(
-    r"(?!-)[a-z0-9_-]{1,63}(?<!-)(\.(?!-)[a-z0-9_-]{1,63}(?<!-))*\.?", re.ASCII | re.IGNORECASE
-)
-_DATABASE = re.compile(r"/*([0-9]{1,6}/*)?", re.ASCII)
+_LABEL = r"(?!-)[a-z0-9_-]{1,63}(?<!-)"
+_OWN_HOST = re.compile(rf"{_LABEL}(\.{_LABEL})*\.?", re.ASCII | re.IGNORECASE)
+_HOST = re.compile(rf"(?![^.]*_){_OWN_HOST.pattern}", re.ASCII | re.IGNORECASE)  # no "_" in the first label
+DATABASE = re.compile(r"[0-9]{1,6}", re.ASCII)
 _UNREADABLE = "is not a URL: the host or port cannot be read"
 _NUMERIC_END = re.compile(r"(^|\.)(0x[0-9a-f]*|[0-9]+)\.?$", re.ASCII | re.IGNORECASE)
 _STORE_SCHEMES = ("redis", "rediss", "unix", "embedded")
@@ -104,7 +103,7 @@ def store_url(text: str) -> str:
         raise ValueError(f"names no {'socket' if scheme == 'unix' else 'host'} after {scheme}://")
     if scheme != "unix":
         check_own_host(host)
-        if not _DATABASE.fullmatch(parts.path):
+        if not DATABASE.fullmatch(parts.path.strip("/") or "0"):
             raise ValueError(
                 "names a database that is no number of at most six digits; write redis://host:6379/0"
             )

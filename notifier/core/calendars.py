@@ -59,9 +59,10 @@ class Calendar(msgspec.Struct, frozen=True):
         first = next(days, None)
         if first is None:
             return None
-        minutes = local.hour * 60 + local.minute if first == local.date() else self.hours[0][0]
-        rest = timedelta(seconds=local.second, microseconds=local.microsecond)
-        rest = rest if first == local.date() else timedelta()
+        minutes, rest = self.hours[0][0], timedelta()
+        if first == local.date():
+            minutes = local.hour * 60 + local.minute
+            rest = timedelta(seconds=local.second, microseconds=local.microsecond)
         day: date | None = first
         for _ in range(count):
             day = next(days, None)

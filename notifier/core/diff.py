@@ -242,13 +242,13 @@ def _changes(kind: Kind, old: Mapping[str, Any], seen: Mapping[str, Any]) -> Ite
 
 
 def _is_same(name: str, old: Any, new: Any) -> bool:
-    if isinstance(old, str) and isinstance(new, str):
-        return old == new or (name.endswith("_at") and is_same_moment(old, new))
-    return is_same_json(old, new)
+    return is_same_json(old, new) or (name.endswith("_at") and is_same_moment(old, new))
 
 
 def is_same_json(old: Any, new: Any) -> bool:
     """Any JSON may stand in a connection's status; Python holds 1 and True for equal, JSON does not."""
+    if isinstance(old, str) and isinstance(new, str):
+        return old == new
     if old is None or new is None:
         return old is new
     return json.dumps(old, sort_keys=True) == json.dumps(new, sort_keys=True)

@@ -130,16 +130,11 @@ def _matches_entity(when: When, data: Mapping[str, Any]) -> bool:
         (when.group_id, [entity.get("group_id")]),
         (when.from_, [before] if is_move else []),
         (when.to, [after] if is_move else []),
-        (when.field, _moved_fields(data)),
+        (when.field, [*data.get("changed", ()), *(["status"] if is_move else [])]),
     )
     if any(asked and not any(is_among(value, asked) for value in values) for asked, values in exact):
         return False
     return not is_among(before, when.not_from) and not is_among(after, when.not_to)
-
-
-def _moved_fields(data: Mapping[str, Any]) -> list[str]:
-    fields = list(data.get("changed", ()))
-    return fields if is_same_json(data.get("from"), data.get("to")) else [*fields, "status"]
 
 
 def _any_glob(globs: Iterable[str], text: str) -> bool:

@@ -24,6 +24,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from notifier.clock import Clock
+from notifier.config.urls import DATABASE
 from notifier.errors import ConfigError, StoreError, StoreUnavailable, StoreUnfit
 from notifier.store.connections import Tcp, Tls, Unix
 from notifier.store.embedded import open_embedded
@@ -159,7 +160,7 @@ def _unix(path: str, database: int) -> Address:
 
 
 def _database(text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,6}", text):
+    if not DATABASE.fullmatch(text):
         raise ConfigError("store: the database must be a number, as in redis://host:6379/0")
     return int(text)
 

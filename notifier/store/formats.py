@@ -13,7 +13,12 @@ _json = msgspec.json.Encoder()
 
 
 def fresh_delivery(delivery: Delivery) -> bytes:
-    """A delivery as it enters a lane: no claims, no attempts, none begun (see claim.lua), then its JSON."""
+    """A delivery as it enters a lane: no claims, no attempts, none begun (see claim.lua), then its JSON.
+
+    What could not be read goes back as it was: another release may know what it is.
+    """
+    if delivery.is_unreadable:
+        return delivery.body.encode()
     return b"0 0 0\n" + _json.encode(delivery)
 
 

@@ -15,7 +15,7 @@ import msgspec
 
 from notifier.core.retry import Outcome, Verdict
 from notifier.errors import StoreUnfit
-from notifier.models import Delivery, is_report
+from notifier.models import UNREADABLE, Delivery, is_report
 from notifier.store.client import translated
 from notifier.store.formats import fresh_delivery, iso_of, microseconds, oldest_id
 from notifier.store.keys import Keys
@@ -25,7 +25,6 @@ from notifier.store.scripts import Client, load
 CLAIM_MARGIN = timedelta(seconds=5)
 #: Rounds of failures in a row after which a sink counts as failing; its recovery wakes what waits.
 FAILING_AFTER = 3
-_UNREADABLE = "unreadable"  # the type of what is no delivery
 _RESUMED_AT_ONCE = 10_000  # lanes; more are rather left to their own time than block the server
 _json = msgspec.json.Encoder()
 _read_delivery = msgspec.json.Decoder(Delivery)
@@ -47,11 +46,6 @@ class Claim(msgspec.Struct, frozen=True):
     attempts: int
     first_us: int
     failures: int
-
-    @property
-    def is_unreadable(self) -> bool:
-        """Whether what lies there could not be read: then ``delivery.body`` is its text."""
-        return self.delivery.type == _UNREADABLE
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -295,9 +289,7 @@ class Lanes:
         """Put dead letters back into their lanes, in the order given; how many were still there."""
         args: list[Any] = [self.now_us()]
         for letter in letters:
-            is_unreadable = letter.delivery.type == _UNREADABLE  # here; another release may know what it is
-            value = letter.delivery.body if is_unreadable else fresh_delivery(letter.delivery)
-            args += (letter.id, letter.key, value)
+            args += (letter.id, letter.key, fresh_delivery(letter.delivery))
         with translated("replaying"):
             return int(await self._replay(keys=[self._keys.dead(sink), self._keys.lanes(sink)], args=args))
 
@@ -317,11 +309,11 @@ def _read_claim(sink: str, failures: int, key: bytes, token: bytes, value: bytes
     head, _, text = value.partition(b"\n")
     try:
         claims, attempts, first_us = map(int, head.split())
-        iso_of(first_us)
+        iso_of(first_us)  # a dead letter tells it
         delivery = _read_delivery.decode(text)
     except (ValueError, OverflowError, OSError, RecursionError, msgspec.MsgspecError):
         claims, attempts, first_us = 1, 0, 0
-        delivery = Delivery("", _UNREADABLE, "", value.decode(errors="replace"))
+        delivery = Delivery("", UNREADABLE, "", value.decode(errors="replace"))
     name = key.decode(errors="replace")
     return Claim(sink, name, token.decode(), delivery, claims, attempts, first_us, failures)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 
 import fakeredis
 import pytest
@@ -10,6 +12,8 @@ import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from notifier.models import Delivery, Owed
+from notifier.store.state import Commit
 from tests.support.account import Account, connection, group, milestone
 from tests.support.rig import Rig
 from tests.support.servers import binaries, running_server
@@ -44,6 +48,46 @@ def account() -> Account:
 @pytest.fixture
 def rig(redis_client, clock, account) -> Rig:
     return Rig(redis_client, clock, account)
+
+
+@pytest.fixture
+async def owe(rig):
+    """Commit deliveries, each given as (lane key, id)."""
+    await rig.store.sync_time()
+    version = ""
+
+    async def commit(*items: tuple[str, str], sink: str = "backend") -> None:
+        nonlocal version
+        lease = await rig.store.take_lease("holder", timedelta(days=9))
+        owed = [
+            Owed(sink, key, Delivery(id_, "x", "r", f'{{"id": "{id_}", "type": "x", "data": {{}}}}'))
+            for key, id_ in items
+        ]
+        version = await rig.store.commit(lease, version, Commit(owed=owed))
+
+    return commit
+
+
+@pytest.fixture
+def settles_fail(rig, monkeypatch):
+    """Have so many settles fail with an error; what is left of them is the list's length."""
+
+    def fail(times: int, error: Exception) -> list[Exception]:
+        left, settle = [error] * times, rig.lanes._settle
+
+        async def failing(**kwargs):
+            if left:
+                raise left.pop()
+            return await settle(**kwargs)
+
+        async def soon(_seconds: float) -> None:
+            await asyncio.sleep(0)
+
+        monkeypatch.setattr(rig.lanes, "_settle", failing)
+        monkeypatch.setattr(rig.still, "sleep", soon)
+        return left
+
+    return fail
 
 
 @pytest.fixture

@@ -6,33 +6,12 @@ import asyncio
 import random
 from datetime import timedelta
 
-import pytest
-
 from notifier.core.retry import WEBHOOK_SCHEDULE
 from notifier.dispatcher import Dispatcher, Route
-from notifier.errors import PermanentFailure, SinkFault, TemporaryFailure
-from notifier.models import Delivery, Owed
+from notifier.errors import PermanentFailure, SinkFault, StoreUnavailable, TemporaryFailure
 from notifier.sinks.contract import Receipt
-from notifier.store.state import Commit
 
 HOLD = timedelta(seconds=15)
-
-
-@pytest.fixture
-async def owe(rig):
-    await rig.store.sync_time()
-    version = ""
-
-    async def commit(*items: tuple[str, str], sink: str = "backend") -> None:
-        nonlocal version
-        lease = await rig.store.take_lease("holder", timedelta(days=9))
-        owed = [
-            Owed(sink, key, Delivery(id_, "x", "r", f'{{"id": "{id_}", "type": "x", "data": {{}}}}'))
-            for key, id_ in items
-        ]
-        version = await rig.store.commit(lease, version, Commit(owed=owed))
-
-    return commit
 
 
 class Gate:
@@ -72,16 +51,12 @@ def dispatcher(rig, *sinks, concurrency=4):
     return Dispatcher(routes, rig.lanes, rig.still, random.Random(1))
 
 
-def got(rig):
-    return [body["id"] for body in rig.sinks["backend"].got]
-
-
 async def test_everything_arrives_in_order_per_lane(rig, owe):
     await owe(*((f"k{n % 7}", f"{n:03}") for n in range(100)))
     await rig.deliver()
-    assert sorted(got(rig)) == [f"{n:03}" for n in range(100)]
+    assert sorted(rig.got()) == [f"{n:03}" for n in range(100)]
     for lane in range(7):
-        mine = [id_ for id_ in got(rig) if int(id_) % 7 == lane]
+        mine = [id_ for id_ in rig.got() if int(id_) % 7 == lane]
         assert mine == sorted(mine)
 
 
@@ -89,17 +64,17 @@ async def test_a_temporary_failure_is_sent_again_with_the_same_id(rig, owe, cloc
     await owe(("a", "a1"), ("a", "a2"))
     rig.sinks["backend"].errors = [TemporaryFailure("http_503", "busy")]
     await rig.deliver()
-    assert got(rig) == []
+    assert rig.got() == []
     clock.advance(7)
     await rig.deliver()
-    assert got(rig) == ["a1", "a2"]
+    assert rig.got() == ["a1", "a2"]
 
 
 async def test_the_fault_of_a_message_costs_that_message(rig, owe):
     await owe(("a", "a1"), ("a", "a2"))
     rig.sinks["backend"].errors = [PermanentFailure("http_400", "no")]
     await rig.deliver()
-    assert got(rig) == ["a2"]
+    assert rig.got() == ["a2"]
     (letter,) = await rig.lanes.dead_letters("backend")
     assert (letter.delivery.id, letter.reason) == ("a1", "http_400")
 
@@ -110,7 +85,7 @@ async def test_the_fault_of_a_sink_costs_nothing(rig, owe, clock):
     for _ in range(30):
         await rig.deliver()
         clock.advance(75)
-    assert sorted(got(rig)) == sorted(f"d{n}" for n in range(40))
+    assert sorted(rig.got()) == sorted(f"d{n}" for n in range(40))
     assert await rig.lanes.dead_letters("backend") == []
 
 
@@ -120,7 +95,7 @@ async def test_a_defect_of_a_sink_is_a_temporary_failure(rig, owe, clock):
     await rig.deliver()
     clock.advance(7)
     await rig.deliver()
-    assert got(rig) == ["a1"]
+    assert rig.got() == ["a1"]
 
 
 async def test_a_slow_sink_delays_no_other(rig, owe):
@@ -130,7 +105,7 @@ async def test_a_slow_sink_delays_no_other(rig, owe):
     stop = asyncio.Event()
     running = asyncio.create_task(dispatcher(rig, gate, rig.sinks["backend"]).run(stop, timedelta(seconds=5)))
     await gate.entered.wait()
-    while got(rig) != ["a1"]:
+    while rig.got() != ["a1"]:
         await asyncio.sleep(0)
     assert gate.inside == ["s1"]
     gate.open.set()
@@ -233,7 +208,7 @@ async def test_a_third_claim_that_ends_without_a_settle_is_poison(rig, owe, cloc
     await owe(("a", "poison"), ("a", "next"))
     await die_under_way(rig, clock, 3)
     await rig.deliver()
-    assert got(rig) == ["next"]
+    assert rig.got() == ["next"]
     (letter,) = await rig.lanes.dead_letters("backend")
     assert (letter.delivery.id, letter.reason) == ("poison", "poison")
 
@@ -242,7 +217,7 @@ async def test_two_deaths_and_a_success_are_forgotten(rig, owe, clock):
     await owe(("a", "a1"))
     await die_under_way(rig, clock, 2)
     await rig.deliver()
-    assert got(rig) == ["a1"]
+    assert rig.got() == ["a1"]
 
 
 async def test_many_suspects_are_sent_one_by_one_and_none_of_them_is_taken_for_poison(rig, owe, clock):
@@ -305,27 +280,12 @@ async def test_suspects_of_different_sinks_are_not_under_way_together(rig, owe, 
     assert [await rig.lanes.dead_letters(name) for name in rig.sinks] == [[], []]
 
 
-async def test_a_store_that_is_away_while_attempts_end_makes_no_suspects(rig, owe, clock, monkeypatch):
-    from notifier.errors import StoreUnavailable
-
+async def test_a_store_that_is_away_while_attempts_end_makes_no_suspects(rig, owe, settles_fail):
     await owe(*((f"k{n}", f"d{n}") for n in range(4)))
-    away, settle = 7, rig.lanes._settle
-
-    async def settle_later(**kwargs):
-        nonlocal away
-        if away:
-            away -= 1
-            raise StoreUnavailable("away")
-        return await settle(**kwargs)
-
-    async def soon(seconds: float) -> None:
-        await asyncio.sleep(0)
-
-    monkeypatch.setattr(rig.lanes, "_settle", settle_later)
-    monkeypatch.setattr(rig.still, "sleep", soon)
+    left = settles_fail(7, StoreUnavailable("away"))
     await rig.deliver()
-    assert sorted(got(rig)) == ["d0", "d1", "d2", "d3"]
-    assert away == 0
+    assert sorted(rig.got()) == ["d0", "d1", "d2", "d3"]
+    assert not left
 
 
 async def test_an_attempt_that_a_standstill_delayed_is_not_made(rig, owe, clock):
@@ -343,6 +303,6 @@ async def test_an_attempt_that_a_standstill_delayed_is_not_made(rig, owe, clock)
 
     rig.lanes.claim = claim_and_stand_still
     await rig.deliver()
-    assert got(rig) == ["a1"]
+    assert rig.got() == ["a1"]
     assert stalls == 0
     assert [entry["outcome"] for entry in await rig.lanes.attempts(newest=9)] == ["delivered"]

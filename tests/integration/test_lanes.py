@@ -7,8 +7,6 @@ from datetime import timedelta
 import pytest
 
 from notifier.core.retry import Outcome, Verdict
-from notifier.models import Delivery, Owed
-from notifier.store.state import Commit
 
 S = timedelta(seconds=1)
 HOLD = 15 * S
@@ -21,21 +19,6 @@ def retry(delay=5 * S, reason="http_503"):
 
 def hold(delay=5 * S):
     return Outcome(Verdict.HOLD, "http_401", "the key is wrong", delay)
-
-
-@pytest.fixture
-async def owe(rig):
-    """Commit deliveries, each given as (lane key, id)."""
-    await rig.store.sync_time()
-    version = ""
-
-    async def commit(*items: tuple[str, str], sink: str = "backend") -> None:
-        nonlocal version
-        lease = await rig.store.take_lease("holder", timedelta(days=9))
-        owed = [Owed(sink, key, Delivery(id_, "connection.added", "r", "{}")) for key, id_ in items]
-        version = await rig.store.commit(lease, version, Commit(owed=owed))
-
-    return commit
 
 
 @pytest.fixture
@@ -322,7 +305,7 @@ async def test_what_is_no_delivery_costs_the_others_nothing(rig, owe, claim):
     await rig.redis.rpush(rig.keys.lane("backend", "0"), "rubbish")
     await owe(("a", "a1"))
     claimed, _ = await claim()
-    assert [(item.delivery.id, item.claims, item.is_unreadable) for item in claimed] == [
+    assert [(item.delivery.id, item.claims, item.delivery.is_unreadable) for item in claimed] == [
         ("", 1, True),
         ("a1", 1, False),
     ]

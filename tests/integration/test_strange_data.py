@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import timedelta
 
 import msgspec
@@ -10,28 +9,7 @@ import pytest
 
 from notifier.core.retry import Outcome, Verdict
 from notifier.errors import StoreError, StoreUnfit
-from notifier.models import Delivery, Owed
 from notifier.store import lanes
-from notifier.store.state import Commit
-
-
-@pytest.fixture
-async def owe(rig):
-    await rig.store.sync_time()
-    lease = await rig.store.take_lease("holder", timedelta(days=9))
-
-    async def commit(*items: tuple[str, str]) -> None:
-        owed = [
-            Owed("backend", key, Delivery(id_, "x", "r", f'{{"id": "{id_}", "type": "x", "data": {{}}}}'))
-            for key, id_ in items
-        ]
-        await rig.store.commit(lease, "", Commit(owed=owed))
-
-    return commit
-
-
-def got(rig):
-    return [body["id"] for body in rig.sinks["backend"].got]
 
 
 @pytest.mark.parametrize(
@@ -53,49 +31,35 @@ async def test_what_cannot_be_read_as_a_delivery_is_a_dead_letter_and_lets_the_n
     await rig.redis.rpush(rig.keys.lane("backend", "a"), text.encode(errors="surrogateescape"))
     await owe(("a", "a1"), ("b", "b1"))
     await rig.deliver()
-    assert sorted(got(rig)) == ["a1", "b1"]
+    assert sorted(rig.got()) == ["a1", "b1"]
     [letter] = await rig.lanes.dead_letters("backend")
     assert letter.reason == "unreadable"
     assert text[1:].replace("\udcff", "\ufffd") in letter.delivery.body
     assert await rig.lanes.replay("backend", [letter]) == 1
     await rig.deliver()
     assert [letter.reason for letter in await rig.lanes.dead_letters("backend")] == ["unreadable"]
-    assert len(got(rig)) == 2
+    assert len(rig.got()) == 2
 
 
-async def test_a_store_that_refuses_to_settle_makes_nothing_said_twice(rig, owe, monkeypatch):
+async def test_a_store_that_refuses_to_settle_makes_nothing_said_twice(rig, owe, settles_fail):
     await owe(("a", "a1"), ("a", "a2"))
-    settle, refusals = rig.lanes._settle, 20
-
-    async def refuse(**kwargs):
-        nonlocal refusals
-        if refusals:
-            refusals -= 1
-            raise StoreError("NOPERM")
-        return await settle(**kwargs)
-
-    async def soon(seconds: float) -> None:
-        await asyncio.sleep(0)
-
-    monkeypatch.setattr(rig.lanes, "_settle", refuse)
-    monkeypatch.setattr(rig.still, "sleep", soon)
+    left = settles_fail(20, StoreError("NOPERM"))
     await rig.deliver()
-    assert got(rig) == ["a1", "a2"]
-    assert refusals == 0
+    assert rig.got() == ["a1", "a2"]
+    assert not left
 
 
 async def test_what_this_release_cannot_read_is_replayed_as_it_was(rig, owe, monkeypatch):
     await owe(("a", "a1"))
-    monkeypatch.setattr(
-        lanes, "_read_delivery", msgspec.json.Decoder(int)
-    )  # a release that knows no such thing
+    other_release = msgspec.json.Decoder(int)  # which knows no such thing
+    monkeypatch.setattr(lanes, "_read_delivery", other_release)
     await rig.deliver()
     monkeypatch.undo()
     letters = await rig.lanes.dead_letters("backend")
     assert [letter.reason for letter in letters] == ["unreadable"]
     await rig.lanes.replay("backend", letters)
     await rig.deliver()
-    assert got(rig) == ["a1"]
+    assert rig.got() == ["a1"]
 
 
 async def test_a_lane_that_somebody_takes_away_while_it_is_sent_is_no_error(rig, owe):

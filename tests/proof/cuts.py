@@ -152,6 +152,11 @@ def _ids(bodies: Iterable[Body]) -> set[str]:
     return {body["data"]["id"] for body in bodies if "entity" in body["data"]}
 
 
+def _entities_of(moment: Moment) -> set[str]:
+    """Everything that the source showed then, by id."""
+    return {id_ for statuses in statuses_of(moment.listed).values() for id_ in statuses}
+
+
 def _not_found_again(undone: Sequence[Body], found: Sequence[Body], moment: Moment) -> list[str]:
     """Events that the cut undid, that the source still shows, and that did not come back under their ids.
 
@@ -160,18 +165,14 @@ def _not_found_again(undone: Sequence[Body], found: Sequence[Body], moment: Mome
     """
     steps = Counter(body["data"]["entity"]["id"] for body in undone)
     live = {item["id"] for item in moment.listed}
-    children = {
-        child["id"]
-        for item in moment.listed
-        for child in (*(item.get("group_connections") or ()), *(item.get("events") or ()))
-    }
+    shown = _entities_of(moment)
 
     def is_due(body: Body) -> bool:
         entity, parent = body["data"]["entity"], body["data"]["connection"]["id"]
         is_alone = steps[entity["id"]] == 1 and steps[parent] <= 1
         if body["type"].endswith(".removed"):
             return is_alone and (parent in live or body["type"] == "connection.removed")
-        return is_alone and entity["id"] in live | children  # else it went meanwhile, which is not told yet
+        return is_alone and entity["id"] in shown  # else it went meanwhile, which is not told yet
 
     again = _ids(found)
     return [
@@ -183,7 +184,7 @@ def _not_found_again(undone: Sequence[Body], found: Sequence[Body], moment: Mome
 
 def _new(was: Sequence[Body], found: Sequence[Body], moment: Moment) -> list[str]:
     """Events that were not there before the cut, though the source is the same: only a removal may be due."""
-    there = {id_ for statuses in statuses_of(moment.listed).values() for id_ in statuses}
+    there = _entities_of(moment)
     known = _ids(was)
     return [
         f"is new: {body['type']} {body['data']['id']}"

@@ -117,10 +117,11 @@ class Post:
             return b"*2\r\n" + b"".join(b"$%d\r\n%s\r\n" % (len(word), word.encode()) for word in words)
         if request.name == "EVALSHA":
             key = kind_of(request), request.raw
-            if reply.startswith(b"-NOSCRIPT") or id(request) not in self._open:
+            is_unknown = reply.startswith(b"-NOSCRIPT")
+            if is_unknown or id(request) not in self._open:
                 # Answered: the same bytes later are no repetition. TIME may set the clock back by a message.
                 self._sent[key] = max(0, self._sent[key] - 1)
-            if kind_of(request) == "claim" and not reply.startswith(b"-NOSCRIPT"):
+            if kind_of(request) == "claim" and not is_unknown:
                 self._note_claims(request, reply)
         return reply
 

@@ -171,6 +171,10 @@ class Rig:
                 return True
         return False
 
+    def got(self, sink: str = "backend") -> list[str]:
+        """The ids at the top of the bodies that the sink has got so far."""
+        return [body["id"] for body in self.sinks[sink].got]
+
     async def told(self, sink: str = "backend") -> list[tuple[str, str, Any, Any]]:
         """Deliver, and what the sink has got so far: (type, entity id, from, to)."""
         await self.deliver()

@@ -8,8 +8,8 @@ ARGV    now (us), us until a claim ends, most lanes, us between two claims (0: n
 
 A delivery is 'claims attempts first(us)\n' and its JSON. A claim adds one to claims, and a settle sets it
 back, so claims says how often in a row an attempt began and never ended. A suspect is left where it is
-until a worker asks for it, with nothing else under way there. What is no delivery is claimed
-like one, behind a head of its own: it goes to the dead letters.
+until a worker asks for it, with nothing else under way there. What is no delivery is claimed like one, behind
+a head of its own: it goes to the dead letters.
 A paused sink whose time has come gives one lane, to probe it with.
 Returns {us until it is worth asking again (-1: nothing waits), failures, suspects that are due,
 {key, token, delivery}...}. ]]

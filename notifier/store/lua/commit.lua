@@ -11,9 +11,9 @@ ARGV    fence, holder, expected version ('' for a new deployment), new version, 
         then five counted lists: meta pairs, state pairs, state ids to delete, history entries (JSON),
         owed triples (sink, lane key, delivery)
 
-Lanes are built from the tag of KEYS[1]: lanes:SINK (zset) and lane:SINK:KEY (list). A lane that waits is
-not moved. All checks come before the first write, and a write that the server refuses takes back those before
-it (try.lua): so the version comes last, and before it what no undo is needed for.
+Lanes are built from the tag of KEYS[1]: lanes:SINK (zset) and lane:SINK:KEY (list). All checks come before
+the first write, and a write that the server refuses takes back those before it (try.lua): so the version comes
+last, and before it what no undo is needed for.
 Returns {'committed'}, {'repeated'} (this very commit was done before), {'fenced'} or {'moved', version}. ]]
 
 local fence, holder, expected, version, now = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
@@ -37,14 +37,10 @@ local history, history_end = list(1)
 local owed, owed_end = list(3)
 
 try(nil, 'HSET', KEYS[1], 'fence', fence)  -- may meta be written? the fence is ours in any case
-for entry = history, history_end do
-  try(function(id) return {'XDEL', KEYS[4], id} end, 'XADD', KEYS[4], '*', 'event', ARGV[entry])
-end
+for entry = history, history_end do append(KEYS[4], 'event', ARGV[entry]) end
 for entry = owed, owed_end, 3 do
   local sink, key = ARGV[entry], ARGV[entry + 1]
-  local lane, lanes = prefix .. 'lane:' .. sink .. ':' .. key, prefix .. 'lanes:' .. sink
-  try(function() return {'RPOP', lane} end, 'RPUSH', lane, ARGV[entry + 2])
-  try(function(added) return added == 1 and {'ZREM', lanes, key} or nil end, 'ZADD', lanes, 'NX', now, key)
+  push(prefix .. 'lanes:' .. sink, prefix .. 'lane:' .. sink .. ':' .. key, key, now, ARGV[entry + 2])
 end
 for entry = forgotten, forgotten_end do
   local state = try(nil, 'HGET', KEYS[3], ARGV[entry])

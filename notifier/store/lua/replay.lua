@@ -11,8 +11,7 @@ local moved = 0
 for at = 2, #ARGV, 3 do
   local letter, key = ARGV[at], ARGV[at + 1]
   if #try(nil, 'XRANGE', KEYS[1], letter, letter) == 1 then
-    try(function() return {'RPOP', prefix .. key} end, 'RPUSH', prefix .. key, ARGV[at + 2])
-    try(function(added) return added == 1 and {'ZREM', KEYS[2], key} or nil end, 'ZADD', KEYS[2], 'NX', ARGV[1], key)
+    push(KEYS[2], prefix .. key, key, ARGV[1], ARGV[at + 2])
     try(nil, 'XDEL', KEYS[1], letter)
     done()
     moved = moved + 1

@@ -74,14 +74,12 @@ end
 
 local sink = redis.call('HMGET', KEYS[2], 'failures', 'recovering', 'paused_until', 'next_at')
 local failures, next_rest = tonumber(sink[1] or 0), tonumber(sink[4] or 0)
-if ARGV[14] ~= '' then
-  try(function(id) return {'XDEL', KEYS[4], id} end, 'XADD', KEYS[4], '*', 'letter', ARGV[14])
-end
+if ARGV[14] ~= '' then append(KEYS[4], 'letter', ARGV[14]) end
 if verdict == 'dead' and ARGV[15] ~= '' then
   try(function() return {'HINCRBY', KEYS[2], 'deaths', -1} end, 'HINCRBY', KEYS[2], 'deaths', 1)
 end
 if ARGV[13] ~= '' then
-  try(function(id) return {'XDEL', KEYS[3], id} end, 'XADD', KEYS[3], '*', 'attempt', ARGV[13])
+  append(KEYS[3], 'attempt', ARGV[13])
   try(nil, 'XTRIM', KEYS[3], 'MINID', '~', ARGV[9])
 end
 
