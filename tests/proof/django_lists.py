@@ -4,8 +4,9 @@ One trial is one account: an ordering, ties or none, some changes after each pag
 poller asks for, and ``next`` names http or https whatever the poller speaks, as behind a proxy. A baseline is taken while
 nothing moves; then come polls whose pages have changes between them, now and then all rows at one time (a
 circle, where DRF gives up counting) or a cursor that Django refuses (404). The changes end, and two polls
-later what was told must be what is there. A fault is a traversal that came to its end and missed a row that
-was there all the time: those are counted, so that it shows how often one absence proves nothing.
+later what was told must be what is there, once a person has approved what the guard holds. A fault is a
+traversal that came to its end and missed a row that was there all the time: those are counted, so that it
+shows how often one absence proves nothing.
 """
 
 from __future__ import annotations
@@ -85,6 +86,7 @@ async def watch(redis: Redis, site: Site, trial: Trial) -> tuple[Verdict, Counte
         result = await rig.poll()
         if result.outcome != "complete" or world.missed():
             broken.append(f"a list at rest was not read whole: {result.reason}")
+    broken += await _approve(rig, world)
     await rig.deliver()
     broken += await examine(redis, rig.store, rig.keys, before)
     history = [body for body in reversed(await rig.store.history(newest=100_000)) if "entity" in body["data"]]
@@ -118,6 +120,22 @@ async def _poll_moving(rig: Rig, world: World, came_to: Counter[str]) -> list[st
     wrong = [] if world.bad_cursors == spoiled else ["the 404 of a refused cursor passed for the list's end"]
     if is_held != (missing > max(5, len(known) // 20)):
         wrong.append(f"{missing} of {len(known)} were missing, and the guard held: {is_held}")
+    return wrong
+
+
+async def _approve(rig: Rig, world: World) -> list[str]:
+    """What is held at rest is really gone, and too much to be told without a person; who now says yes."""
+    meta = await rig.store.meta()
+    if meta.held is None:
+        return []
+    there = {id_ for known in statuses_of(world.live.values()).values() for id_ in known}
+    wrong = [
+        f"{len(ids)} of {meta.counts[kind]} {kind}s are held"
+        for kind, ids in meta.held.ids.items()
+        if there.intersection(ids) or len(ids) <= max(5, meta.counts[kind] * 0.05)
+    ]
+    await rig.store.write_inbox("approve", msgspec.to_builtins(meta.held))
+    await rig.poll()
     return wrong
 
 

@@ -210,6 +210,8 @@ class Judge:
             if step.verb == "removed":
                 self._removal(id_, step, look, snap, missing, tripped)
         rest = [step for step in steps if step.verb != "removed"]
+        if not steps and model.may_be_forgotten(id_, now) and not any(one.fields for one in readings):
+            return  # as with any id that is not known: it is there, and that is all that can be said of it
         fitting = next((one for one in readings if self._is_told(one, rest, now)), None)
         is_contradicted = any(one != readings[0] for one in readings)
         if fitting is None and not (is_contradicted and not rest):

@@ -222,6 +222,11 @@ class Model:
         others = tuple(name for name in moved if name != "status")
         return Step(*entity, verb, old.get("status"), status, others)
 
+    def may_be_forgotten(self, id_: str, now: float) -> bool:
+        """Whether a connection was removed so long ago that nobody need know that it was ever there."""
+        known = self.known.get(id_)
+        return known is not None and known.own.gone_at is not None and self._is_old(known.own.gone_at, now)
+
     def _is_old(self, gone_at: float, now: float) -> bool:
         return now - gone_at >= self._history_s - _SECOND
 

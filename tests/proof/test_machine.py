@@ -52,6 +52,23 @@ def test_the_judge_knows_what_a_poller_read_before_it_was_disturbed():
             bench.close()
 
 
+def test_the_judge_knows_that_what_was_forgotten_and_shows_only_its_id_is_not_told():
+    with quiet_log(), running_server(binaries()["bundled"]) as path:
+        bench = Bench(path)
+        try:
+            steps = type("Machine", (Machine,), {"bench": bench})()
+            steps.begin(size=7, what="")
+            steps.settings_change(name="api_version", other=False, which=True)
+            steps.another_account(how="only its id", is_on=True, polls=[""])
+            steps.another_account(how="", is_on=True, polls=[])
+            steps.goes_and_returns(is_child=False, place=0, polls=[], restarts=False, seconds=31 * 86_400)
+            steps.another_account(how="", is_on=True, polls=[""])
+            steps.another_account(how="only its id", is_on=True, polls=[""])
+            steps.teardown()
+        finally:
+            bench.close()
+
+
 def _one_absence_is_a_removal(patch: pytest.MonkeyPatch) -> None:
     proven_at_once = Absences.missed
 
