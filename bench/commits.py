@@ -18,10 +18,12 @@ from bench.table import Row
 from bench.timing import medians, rounds
 from bench.world import UNTRACKED, changed, connections
 from notifier.clasp.decode import read
+from notifier.core.book import Book
 from notifier.core.codec import Words
 from notifier.core.diff import diff, first_state
 from notifier.core.events import Names, Origin
 from notifier.core.rules import Router
+from notifier.core.watch import Watch
 from notifier.poller.commits import Change, Chunk, chunks
 from notifier.poller.traversal import without_fields
 
@@ -67,7 +69,8 @@ def _chunk() -> Chunk:
         changes.append(Change(seen.id, stored, diff(stored, seen, now=1)))
     origin = Origin("bench", "epoch", _AT, _AT)
     router = Router(config("https://clasp.test"))
-    [chunk] = chunks(changes, {"connection": 100}, words, origin, Names(), router)
+    watch = Watch(Book({}), (), router, origin, Names())
+    [chunk] = chunks(changes, {"connection": 100}, words, origin, Names(), router, watch)
     return chunk
 
 

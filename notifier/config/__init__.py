@@ -3,7 +3,7 @@
 ::
 
     document      text -> nodes that know their lines          interpolate   ${VAR} -> its value
-    model, sinks, rules, fields, urls, durations, words        what each key may hold
+    model, sinks, rules, calendars, fields, urls, durations, words     what each key may hold
     references    what keys must be to each other              later         keys of later releases
     explain       errors -> problems in plain words            load          all of it, on a file
     advice        what is allowed and surely not meant         schema        for editors
@@ -14,11 +14,12 @@ Inert: a file can name values, and nothing in it can run, recurse or be read in 
 from __future__ import annotations
 
 from notifier.config.advice import warnings
-from notifier.config.durations import format_duration, parse_duration
+from notifier.config.calendars import CalendarConfig
+from notifier.config.durations import BusinessDays, format_duration, parse_duration
 from notifier.config.fields import Address, parse_listen
 from notifier.config.load import load
 from notifier.config.model import Config, GuardsConfig, HttpConfig, SourceConfig
-from notifier.config.rules import RuleConfig, Target, When, is_among, parse_target
+from notifier.config.rules import RuleConfig, Selection, Target, When, While, is_among, parse_target
 from notifier.config.schema import json_schema
 from notifier.config.sinks import ConsoleConfig, SinkConfig, SlackConfig, WebhookConfig
 from notifier.config.words import EVENT_TYPES, REPORT_TYPES
@@ -27,17 +28,21 @@ __all__ = [
     "EVENT_TYPES",
     "REPORT_TYPES",
     "Address",
+    "BusinessDays",
+    "CalendarConfig",
     "Config",
     "ConsoleConfig",
     "GuardsConfig",
     "HttpConfig",
     "RuleConfig",
+    "Selection",
     "SinkConfig",
     "SlackConfig",
     "SourceConfig",
     "Target",
     "WebhookConfig",
     "When",
+    "While",
     "format_duration",
     "is_among",
     "json_schema",

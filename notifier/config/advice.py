@@ -6,27 +6,18 @@ Sound, not complete: what is said is true of every event; what is not said may s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from fnmatch import fnmatchcase
 from typing import Any
 
 from notifier.config.model import Config
-from notifier.config.rules import RuleConfig, When, is_among
+from notifier.config.rules import RuleConfig, Selection, Target, When, While, is_among
 from notifier.config.words import EVENT_TYPES, REPORT_TYPES
 from notifier.models import TRACKED, Kind
 
 _REPORTS = frozenset(REPORT_TYPES)
-_LISTS = (
-    "from_",
-    "to",
-    "category",
-    "carrier",
-    "employer",
-    "carrier_name",
-    "employer_name",
-    "connection",
-    "group_id",
-    "field",
-)
+_SELECTED = tuple(Selection.model_fields)
+_LISTS = ("from_", "to", "field", *_SELECTED)
 _KIND_OF_KEY = {
     "category": Kind.MILESTONE,
     "carrier": Kind.GROUP_CONNECTION,
@@ -44,14 +35,18 @@ def warnings(config: Config) -> list[str]:
 def _rules(config: Config) -> Iterator[str]:
     for index, rule in enumerate(config.rules):
         who = _who(index, rule)
-        reason = _never(rule.when)
+        reason = _never(rule)
         if reason:
             yield f"{who} can never match: {reason}"
-        if rule.when.carrier_name or rule.when.employer_name:
+        if _selection(rule).asks_names:
             if not config.source.enrich:
                 yield f"{who} asks for a name, and source.enrich is false: no name is ever known"
             if not rule.fallback:
                 yield f"{who} asks for a name and has no fallback: an unknown name means that nothing is sent"
+
+
+def _selection(rule: RuleConfig) -> Selection:
+    return rule.when or rule.while_ or Selection()
 
 
 def _who(index: int, rule: RuleConfig) -> str:
@@ -119,14 +114,32 @@ def _can_go(type_: str, statuses: tuple[Any, ...]) -> bool:
     return verb != "updated" and (verb != "removed" or None in statuses)
 
 
-def _never(when: When) -> str:
+def _never(rule: RuleConfig) -> str:
     """Why nothing can match, or nothing."""
+    if rule.when is not None:
+        return _never_at(rule.when)
+    return _never_while(rule.while_) if rule.while_ is not None else ""
+
+
+def _never_at(when: When) -> str:
     for name, asked, refused in (("from", when.from_, when.not_from), ("to", when.to, when.not_to)):
         if asked and all(is_among(status, refused) for status in asked):
             return f'"{name}" and "not_{name}" exclude each other'
     if when.from_ and when.to and all(is_among(status, (old,)) for old in when.from_ for status in when.to):
         return '"from" and "to" are the same status'
     return next((reason for reason, left in _narrowed(when) if not left), "")
+
+
+def _never_while(asked: While) -> str:
+    if asked.status and all(is_among(status, asked.not_status) for status in asked.status):
+        return '"status" and "not_status" exclude each other'
+    left = set(asked.entity)
+    for key, kind in _KIND_OF_KEY.items():
+        if getattr(asked, key):
+            left &= {kind}
+            if not left:
+                return f'"{key}" is only of a {kind}'
+    return ""
 
 
 def _types(when: When) -> frozenset[str]:
@@ -138,16 +151,48 @@ def _types(when: When) -> frozenset[str]:
 
 def _hidden(config: Config) -> Iterator[str]:
     for later, rule in enumerate(config.rules):
-        if _never(rule.when):
+        if _never(rule):
             continue
         for target in rule.notify:
             for earlier, other in enumerate(config.rules[:later]):
-                if target.sink in {named.sink for named in other.notify} and covers(other.when, rule.when):
+                if _hides(config, other, rule, target):
+                    what = "event" if rule.when is not None else "alert"
                     yield (
                         f'{_who(later, rule)} never reaches the sink "{target.sink}": '
-                        f"{_who(earlier, other)} stands above it and has every event that it matches"
+                        f"{_who(earlier, other)} stands above it and has every {what} that it matches"
                     )
                     break
+
+
+def _hides(config: Config, other: RuleConfig, rule: RuleConfig, target: Target) -> bool:
+    """Whether a target never hears of a rule because of one above it."""
+    if other.when is not None and rule.when is not None:
+        is_named = target.sink in {named.sink for named in other.notify}
+        return is_named and covers(other.when, rule.when)
+    if other.while_ is None or rule.while_ is None or target not in other.notify:
+        return False
+    if config.sinks[target.sink].type != "slack":
+        return False  # a program hears of every alert
+    return _is_sooner(other, rule) and _covers(other.while_, rule.while_)
+
+
+def _is_sooner(other: RuleConfig, rule: RuleConfig) -> bool:
+    """Whether, where both match, the first of two rules surely opens no later."""
+    if other.while_ is None or other.while_.unchanged is not None or other.include_existing == "no":
+        return False
+    if other.for_ is None:
+        return other.calendar is None
+    mine, its = rule.for_, other.for_
+    is_longer = isinstance(mine, timedelta) and isinstance(its, timedelta) and its <= mine
+    return rule.calendar == other.calendar and (mine == its or is_longer)
+
+
+def _covers(wide: While, narrow: While) -> bool:
+    return (
+        set(narrow.entity) <= set(wide.entity)
+        and all(_is_implied(getattr(wide, key), getattr(narrow, key)) for key in (*_SELECTED, "status"))
+        and _is_kept_out(wide.not_status, narrow.status, narrow.not_status)
+    )
 
 
 def covers(wide: When, narrow: When) -> bool:
@@ -180,7 +225,7 @@ def _sinks(config: Config) -> Iterator[str]:
     for name in config.sinks:
         if name not in named | reported:
             yield f"sinks.{name}: no rule and no self_reports name it: nothing is ever sent to it"
-    if not reported and not any(_types(rule.when) & _REPORTS for rule in config.rules):
+    if not reported and not any(rule.when and _types(rule.when) & _REPORTS for rule in config.rules):
         yield (
             "self_reports: nobody is told when the notifier itself is in trouble; "
             'name a sink there, or add a rule with when: {type: "notifier.*"}'

@@ -1,4 +1,4 @@
-"""Durations as people write them: ``500ms``, ``1s``, ``10m``, ``24h``, ``30d``.
+"""Durations as people write them: ``500ms``, ``1s``, ``10m``, ``24h``, ``30d``; and business days, ``3bd``.
 
 One whole number and one unit, so that nothing can be read in two ways.
 """
@@ -6,10 +6,12 @@ One whole number and one unit, so that nothing can be read in two ways.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 LONGEST = timedelta(days=3650)
+_MOST_BUSINESS_DAYS = 500  # two years
 _UNITS = {
     "d": timedelta(days=1),
     "h": timedelta(hours=1),
@@ -30,10 +32,29 @@ def parse_duration(value: Any) -> timedelta:
         raise ValueError(f"is not a duration; {_HOW}")
     number, unit = int(match[1]), match[2]
     if unit == "bd":
-        raise ValueError('business days ("3bd") are not available in this release; use days ("3d")')
+        raise ValueError('counts business days, which only rules with "while" know; use days ("3d")')
     if number > LONGEST / _UNITS[unit]:
         raise ValueError(f"is longer than {format_duration(LONGEST)}")
     return number * _UNITS[unit]
+
+
+@dataclass(frozen=True, slots=True)
+class BusinessDays:
+    """So many days on which people work."""
+
+    count: int
+
+
+def parse_span(value: Any) -> timedelta | BusinessDays:
+    """A duration, or business days (``3bd``). Raises ``ValueError``."""
+    if isinstance(value, BusinessDays):
+        return value
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if match is None or match[2] != "bd":
+        return parse_duration(value)
+    if int(match[1]) > _MOST_BUSINESS_DAYS:
+        raise ValueError(f"is more than {_MOST_BUSINESS_DAYS} business days")
+    return BusinessDays(int(match[1]))
 
 
 def format_duration(duration: timedelta) -> str:

@@ -11,9 +11,10 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from notifier.config import later
+from notifier.config.calendars import CalendarConfig
 from notifier.config.document import ListNode, MapNode, Node, Path, Problem, Scalar
 from notifier.config.model import Config, GuardsConfig, HttpConfig, SourceConfig
-from notifier.config.rules import RuleConfig, When
+from notifier.config.rules import RuleConfig, When, While
 from notifier.config.sinks import ConsoleConfig, SlackConfig, WebhookConfig
 from notifier.config.words import SINK_TYPES, UnknownWord, closest, nearest, shown
 
@@ -91,7 +92,7 @@ def _meant(error: ErrorDetails, root: MapNode) -> Path:
     """The path of the key that an unknown key was meant to be; that one's absence is not told as well."""
     path = _Place(root, _without_tag(error["loc"])).path
     model, _ = _level(root, path[:-1])
-    key = "when" if path[-1] == "while" else closest(str(path[-1]), keys(model))
+    key = closest(str(path[-1]), keys(model))
     return (*path[:-1], key or "")
 
 
@@ -167,11 +168,12 @@ def _level(root: MapNode, path: Path) -> tuple[type[BaseModel], Mapping[str, str
             sink = _Place(root, (*path, "type")).node
             kind = sink.value if isinstance(sink, Scalar) else None
             return SINK_MODELS.get(str(kind), ConsoleConfig), later.SINK
-        case ("rules", int(), "when"):
-            return When, later.WHEN
         case ("rules", int()):
             return RuleConfig, later.RULE
-        case (str() as key,) if key in _AT:
-            return _AT[key], {}
+        case ("rules", int(), "when" | "while" as which):
+            return (When, later.WHEN) if which == "when" else (While, later.WHILE)
+        case ("calendars", str()):
+            return CalendarConfig, {}
         case _:
-            return Config, later.TOP
+            key = str(path[0]) if len(path) == 1 else ""
+            return (_AT[key], {}) if key in _AT else (Config, later.TOP)

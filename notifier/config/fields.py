@@ -19,6 +19,7 @@ from pydantic import (
     ConfigDict,
     Field,
     GetJsonSchemaHandler,
+    PlainSerializer,
     PlainValidator,
     SecretStr,
     WithJsonSchema,
@@ -26,7 +27,7 @@ from pydantic import (
 from pydantic_core import CoreSchema
 
 from notifier.config.document import HALVED, SURROGATE
-from notifier.config.durations import parse_duration
+from notifier.config.durations import BusinessDays, parse_duration, parse_span
 from notifier.config.urls import check_own_host
 from notifier.config.words import UnknownWord
 
@@ -211,6 +212,7 @@ class _OrOne:
 ONE_OR_MORE = (BeforeValidator(as_list), _OrOne())
 
 DURATION_PATTERN = r"^[0-9]+(ms|s|m|h|d)$"
+SPAN_PATTERN = r"^[0-9]+(ms|s|m|h|d|bd)$"
 PERCENTAGE_PATTERN = r"^[0-9]+(\.[0-9]+)?%$"
 _DURATION_SCHEMA = WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN})
 
@@ -219,6 +221,12 @@ def _positive(duration: timedelta) -> timedelta:
     if not duration:
         raise ValueError("must be longer than 0s")
     return duration
+
+
+def _positive_span(span: timedelta | BusinessDays) -> timedelta | BusinessDays:
+    if span == BusinessDays(0):
+        raise ValueError("must be at least 1bd")
+    return _positive(span) if isinstance(span, timedelta) else span
 
 
 def _at_least_daily(rate: float) -> float:
@@ -244,6 +252,12 @@ Switch = Annotated[bool, BeforeValidator(_switch)]
 Duration = Annotated[timedelta, BeforeValidator(parse_duration), _DURATION_SCHEMA]
 PositiveDuration = Annotated[
     timedelta, BeforeValidator(parse_duration), AfterValidator(_positive), _DURATION_SCHEMA
+]
+Span = Annotated[
+    timedelta | BusinessDays,
+    PlainValidator(lambda value: _positive_span(parse_span(value))),
+    PlainSerializer(repr),
+    WithJsonSchema({"type": "string", "pattern": SPAN_PATTERN}),
 ]
 PollInterval = Annotated[
     timedelta, BeforeValidator(parse_duration), AfterValidator(_at_least_1s), _DURATION_SCHEMA

@@ -8,19 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 _RELEASE = "not available in this release"
-_ALERT_KEYS = (
-    "for",
-    "remind",
-    "group_by",
-    "include_existing",
-    "resolve",
-    "mention",
-    "title",
-    "message",
-)
+_ALERT_KEYS = ("group_by", "mention", "title", "message")
 
 TOP: Mapping[str, str] = {
-    "calendars": f"calendars are {_RELEASE}",
     "owners": f"owners are {_RELEASE}",
     "digests": f"digests are {_RELEASE}",
     "durability": f'"durability" is {_RELEASE}; it is always "standard"',
@@ -32,13 +22,14 @@ SINK: Mapping[str, str] = {
     "min_severity": f'"min_severity" is {_RELEASE}; choose with rules which sink gets what',
     "mode": f'"mode: preview" is {_RELEASE}',
 }
-RULE: Mapping[str, str] = {
-    "while": f'alert rules ("while") are {_RELEASE}; use "when"',
-    **{key: f'"{key}" is a key of alert rules, which are {_RELEASE}' for key in _ALERT_KEYS},
-}
+RULE: Mapping[str, str] = {key: f'"{key}" is {_RELEASE}' for key in _ALERT_KEYS}
 WHEN: Mapping[str, str] = {
-    key: f'"{key}" is a key of alert rules, which are {_RELEASE}; "when" has "to" and "not_to"'
+    key: f'"{key}" is a key of "while"; "when" has "to" and "not_to"'
     for key in ("status", "not_status", "unchanged")
+}
+WHILE: Mapping[str, str] = {
+    key: f'"{key}" is a key of "when"; "while" has "status" and "not_status"'
+    for key in ("type", "from", "to", "not_from", "not_to", "field")
 }
 SINK_TYPES: Mapping[str, str] = {
     "command": f'sinks of type "command" are {_RELEASE}',

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, SecretStr
 from pydantic.json_schema import SkipJsonSchema
 
+from notifier.config.calendars import CalendarConfig
 from notifier.config.fields import (
     Listen,
     Model,
@@ -132,6 +133,9 @@ class Config(Model):
 
     rules: tuple[RuleConfig, ...] = ()
     """Which events go where, read from top to bottom."""
+
+    calendars: dict[Name, CalendarConfig] = Field(default_factory=dict)
+    """When people are at work, by name; rules with `while` name one."""
 
     self_reports: tuple[TargetText, ...] = Field(default_factory=_every_message_sink)
     """Who hears what the notifier says of itself. By default every Slack sink."""

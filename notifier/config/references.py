@@ -7,15 +7,19 @@ those of single values. What has the wrong shape is passed over here; the models
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
 from notifier.config.document import Path
+from notifier.config.durations import parse_span
 from notifier.config.rules import parse_target
 from notifier.config.urls import is_private
-from notifier.config.words import UnknownWord
+from notifier.config.words import UnknownWord, closest
 
 Finding = tuple[Path, ValueError]
+_MOST_OPEN = timedelta(days=10)  # of open hours: months of office time
+_WHILE_KEYS = {"for", "remind", "resolve", "include_existing", "calendar"}
 
 
 def check(data: Mapping[str, Any]) -> Iterator[Finding]:
@@ -32,6 +36,7 @@ def check(data: Mapping[str, Any]) -> Iterator[Finding]:
     yield from _names(listed)
     for index, rule in listed:
         yield from _rule(("rules", index), _mapping(rule), sinks)
+        yield from _timing(("rules", index), _mapping(rule), _mapping(data.get("calendars")))
     yield from _targets(("self_reports",), data.get("self_reports"), sinks)
 
 
@@ -79,12 +84,54 @@ def _names(rules: list[tuple[int, Any]]) -> Iterator[Finding]:
 def _rule(path: Path, rule: Mapping[str, Any], sinks: Mapping[str, Any]) -> Iterator[Finding]:
     yield from _targets((*path, "notify"), rule.get("notify"), sinks)
     yield from _targets((*path, "fallback"), rule.get("fallback"), sinks)
-    when = rule.get("when")
-    if "fallback" in rule and isinstance(when, dict) and not when.keys() & {"carrier_name", "employer_name"}:
+    which = [rule[key] for key in ("when", "while") if key in rule]
+    is_misspelt = any(closest(str(key), ("when", "while")) for key in rule)
+    if not which and rule and not is_misspelt:
+        yield path, ValueError('needs "when" (a moment) or "while" (a condition), and has neither')
+    if len(which) > 1:
+        yield (*path, "while"), ValueError('"when" and "while" exclude each other; make two rules of them')
+    names = {"carrier_name", "employer_name"}
+    if (
+        "fallback" in rule
+        and which
+        and all(isinstance(one, dict) and not one.keys() & names for one in which)
+    ):
         yield (
             (*path, "fallback"),
             ValueError('only for rules on "carrier_name" or "employer_name"; remove the key'),
         )
+
+
+def _timing(path: Path, rule: Mapping[str, Any], calendars: Mapping[str, Any]) -> Iterator[Finding]:
+    """The keys of rules with ``while``."""
+    if "when" in rule and "while" not in rule:
+        for key in _WHILE_KEYS & rule.keys():
+            yield (*path, key), ValueError('belongs to rules with "while"; this one has "when"')
+    calendar = rule.get("calendar")
+    asked = _mapping(rule.get("while"))
+    for place, value in (
+        ((*path, "for"), rule.get("for")),
+        ((*path, "remind"), rule.get("remind")),
+        ((*path, "while", "unchanged"), asked.get("unchanged")),
+    ):
+        if calendar is not None and _is_longer(value, _MOST_OPEN):
+            yield (
+                place,
+                ValueError('counts open hours of the calendar: at most 10d; use business days ("20bd")'),
+            )
+    if isinstance(calendar, str) and calendar not in calendars:
+        if calendars:
+            yield (*path, "calendar"), UnknownWord("calendar", calendar, calendars)
+        else:
+            yield (*path, "calendar"), ValueError('names a calendar, and there are none; add "calendars"')
+
+
+def _is_longer(value: Any, limit: timedelta) -> bool:
+    try:
+        span = parse_span(value)
+    except ValueError:
+        return False
+    return isinstance(span, timedelta) and span > limit
 
 
 def _targets(path: Path, listed: Any, sinks: Mapping[str, Any]) -> Iterator[Finding]:

@@ -10,7 +10,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from notifier.config.fields import ONE_OR_MORE, Model, Paragraph, RuleName, Status, Text, text, word_from
+from notifier.config.fields import (
+    ONE_OR_MORE,
+    Model,
+    Name,
+    Paragraph,
+    RuleName,
+    Span,
+    Status,
+    Switch,
+    Text,
+    text,
+    word_from,
+)
 from notifier.config.sinks import slack_channel
 from notifier.config.words import EVENT_TYPES, FIELDS, REPORT_TYPES, SELF_REPORTS, SEVERITIES, UnknownWord
 from notifier.models import Kind
@@ -43,7 +55,7 @@ def _event_type(value: Any) -> str:
     if any(fnmatchcase(type_, word) for type_ in known):
         return word
     if word.startswith("alert."):
-        raise ValueError("alert events are not available in this release")
+        raise ValueError('alerts are told by their own rule: one with "while" that names the sink')
     if _GLOB.search(word):
         raise UnknownWord("event type that this pattern matches", word, (*known, *_FAMILIES))
     raise UnknownWord("event type", word, known)
@@ -84,6 +96,7 @@ EventType = Annotated[
 FieldName = Annotated[
     str, BeforeValidator(_field), WithJsonSchema({"type": "string", "enum": list(_FIELD_NAMES)})
 ]
+Entities = Annotated[tuple[Annotated[Kind, word_from(Kind, "entity")], ...], *ONE_OR_MORE]
 Texts = Annotated[tuple[Text, ...], *ONE_OR_MORE]
 Statuses = Annotated[tuple[Status, ...], *ONE_OR_MORE]
 TargetText = Annotated[
@@ -99,26 +112,8 @@ def is_among(value: Any, asked: Collection[Any]) -> bool:
     )
 
 
-class When(Model):
-    """What an event must be. Each key is a value or a list; all must match; `{}` matches every entity's."""
-
-    type: Annotated[tuple[EventType, ...], *ONE_OR_MORE] = ()
-    """Types of events, such as `group_connection.status_changed` or `notifier.*`."""
-
-    entity: Annotated[tuple[Annotated[Kind, word_from(Kind, "entity")], ...], *ONE_OR_MORE] = ()
-    """`connection`, `group_connection` or `milestone`."""
-
-    from_: Statuses = Field(default=(), alias="from")
-    """The status before. An event without a change of status never matches."""
-
-    to: Statuses = ()
-    """The status after: of an entity that changes to it, and of one that appears in it."""
-
-    not_from: Statuses = ()
-    """Not these statuses before."""
-
-    not_to: Statuses = ()
-    """Not these statuses after."""
+class Selection(Model):
+    """Which entities: by what does not pass. Each key is a value or a list; all must match."""
 
     category: Texts = ()
     """Categories of milestones."""
@@ -141,18 +136,68 @@ class When(Model):
     group_id: Texts = ()
     """Group ids: the numbers that carriers give employers. Always in quotes."""
 
+    @property
+    def asks_names(self) -> bool:
+        """Whether it can be decided only where names are known."""
+        return bool(self.carrier_name or self.employer_name)
+
+
+class When(Selection):
+    """What an event must be. Each key is a value or a list; all must match; `{}` matches every entity's."""
+
+    type: Annotated[tuple[EventType, ...], *ONE_OR_MORE] = ()
+    """Types of events, such as `group_connection.status_changed` or `notifier.*`."""
+
+    entity: Entities = ()
+    """`connection`, `group_connection` or `milestone`."""
+
+    from_: Statuses = Field(default=(), alias="from")
+    """The status before. An event without a change of status never matches."""
+
+    to: Statuses = ()
+    """The status after: of an entity that changes to it, and of one that appears in it."""
+
+    not_from: Statuses = ()
+    """Not these statuses before."""
+
+    not_to: Statuses = ()
+    """Not these statuses after."""
+
     field: Annotated[tuple[FieldName, ...], *ONE_OR_MORE] = ()
     """Names of fields, at least one of which changed."""
 
 
+class While(Selection):
+    """How an entity must be for as long as the alert lasts. Each key is a value or a list; all must match."""
+
+    entity: Entities
+    """`connection`, `group_connection` or `milestone`."""
+
+    status: Statuses = ()
+    """Its status."""
+
+    not_status: Statuses = ()
+    """Not these statuses."""
+
+    unchanged: Span | None = None
+    """Nothing of it, or of anything under it, has changed for so long: `3d`, or `3bd` for business days."""
+
+
 class RuleConfig(Model):
-    """Events that match `when` go to the sinks in `notify`, at once."""
+    """What is sent where. A rule has either `when` or `while`.
+
+    `when` is a moment: each event that matches goes to the sinks in `notify`, at once. `while` is a
+    condition: an alert that opens, lasts and ends.
+    """
 
     name: Annotated[RuleName, BeforeValidator(_unreserved)]
     """The rule's name, once in a file. It stands in every event that the rule sends."""
 
-    when: When
+    when: When | None = None
     """Which events."""
+
+    while_: While | None = Field(default=None, alias="while")
+    """Which entities, and how they must be."""
 
     notify: Targets
     """Which sinks; `sink#channel` for another Slack channel than the sink's own."""
@@ -162,6 +207,23 @@ class RuleConfig(Model):
 
     note: Paragraph | None = Field(default=None, max_length=2000)
     """A sentence for the reader of a Slack message: what to do."""
+
+    for_: Span | None = Field(default=None, alias="for")
+    """With `while`: it must have been so for this long before the alert opens. By default at once."""
+
+    remind: Span | None = None
+    """With `while`: say it again this often for as long as it lasts. By default never."""
+
+    resolve: Switch = True
+    """With `while`: whether the end of an alert is told."""
+
+    include_existing: Annotated[
+        Literal["summary", "each", "no"], word_from(("summary", "each", "no"), "value")
+    ] = "summary"
+    """With `while`: what is so already when the rule is new. `summary` tells it in one message a sink."""
+
+    calendar: Name | None = None
+    """With `while`: count `for`, `remind` and `unchanged` by this calendar, and speak only in its hours."""
 
     fallback: Targets = ()
     """Sinks for what would match, had the name that the rule asks for been known."""

@@ -50,18 +50,17 @@ class What(StrEnum):
 class Subject(msgspec.Struct, frozen=True):
     """The entity of an alert, as it was last seen; ``connection`` is its connection's id.
 
-    ``employer`` and ``broker_url`` are the connection's. ``moved_at`` is when anything of it, or under it,
-    was last seen to change (None: not since we look).
+    ``above`` are the connection's own fields. ``revision`` grows with whatever may open the alert.
+    ``has_moved`` says that in this look anything of it, or under it, was seen to change.
     """
 
     kind: Kind
     id: str
     connection: str
     fields: dict[str, Any]
-    employer: str | None = None
-    broker_url: str | None = None
+    above: dict[str, Any] = {}
     revision: int = 0
-    moved_at: str | None = None
+    has_moved: bool = False
 
     @property
     def status(self) -> Any:
@@ -72,16 +71,19 @@ class Subject(msgspec.Struct, frozen=True):
 class Look(msgspec.Struct, frozen=True):
     """A look at the source: when it was, and when the last one before it was (None: never).
 
-    ``is_first`` marks what was there before anybody watched it: a baseline, or a rule that is new.
+    ``first`` names the first look of a rule, which finds what was there before anybody watched it: after a
+    baseline, or where the rule is new. It is empty in all others. ``done`` names the rule's last one that
+    came to its end.
     """
 
     at: str
     before: str | None = None
-    is_first: bool = False
+    first: str = ""
+    done: str = ""
 
 
 class Timing(msgspec.Struct, frozen=True):
-    """What of a rule concerns time. Each maps a moment to a later one; None: there is no such thing.
+    """What of a rule concerns time. Each maps a moment to a later one; None: the rule has no such thing.
 
     ``quiet`` is how long nothing may move before the condition holds, ``hold`` how long it must hold before
     the alert opens, ``remind`` the time from one message to the next.
@@ -91,14 +93,26 @@ class Timing(msgspec.Struct, frozen=True):
     hold: Callable[[str], str] | None = None
     remind: Callable[[str], str] | None = None
 
+    def due(self, since: str, *, is_existing: bool = False) -> str:
+        """When an alert opens whose condition holds since then; what was there waits for no ``hold``."""
+        due = self.quiet(since) if self.quiet else since
+        return self.hold(due) if self.hold and not is_existing else due
+
+    def again(self, now: str) -> str | None:
+        """When the next reminder is due (None: never)."""
+        return self.remind(now) if self.remind else None
+
 
 class Alert(msgspec.Struct, frozen=True, omit_defaults=True):
     """One rule and one entity.
 
     ``since`` is when the condition was first seen to hold and ``since_after`` the last look without it; None
     there means that it may have held for long. ``due`` is when the next step is to be taken. ``existing``
-    says that it was there at the first look. ``opened_revision`` and ``said`` (events so far) make the ids of
-    its events. ``times`` are the moments at which it opened, this one included.
+    names the first look that found it ('': it came later; "-": that was told). ``quiet``: it is about what
+    does not move, and ``since`` is the last move. ``opened_revision`` and ``said`` (events so far, over all
+    its occurrences) make the ids of its events. ``id`` is this occurrence's, from its opening on; ``times``
+    are the moments of all, this one included. ``told`` are the targets that know: ``sink`` or
+    ``sink#channel``.
     """
 
     rule: str
@@ -107,21 +121,28 @@ class Alert(msgspec.Struct, frozen=True, omit_defaults=True):
     since: str
     since_after: str | None = None
     due: str | None = None
-    existing: bool = False
+    existing: str = ""
+    quiet: bool = False
+    id: str = ""
     opened_at: str | None = None
     opened_revision: int = 0
     said: int = 0
     times: tuple[str, ...] = ()
+    told: tuple[str, ...] = ()
     ended_at: str | None = None
     end: End | None = None
     end_status: Any = None
 
 
 class Step(msgspec.Struct, frozen=True):
-    """An alert after a look (None: it is forgotten), and what happened to it, if anything did."""
+    """An alert after a look (None: it is forgotten), and what happened to it, if anything did.
+
+    ``ended`` is the alert as it ended, where another wait has begun in its place.
+    """
 
     alert: Alert | None
     what: What | None = None
+    ended: Alert | None = None
 
 
 def observe(
@@ -130,15 +151,16 @@ def observe(
     """The alert after its entity was seen as ``subject``, which ``matches`` the rule's condition or not."""
     if alert is None or alert.phase is Phase.CLOSED:
         return _begin(alert, rule, timing, subject, look) if matches else Step(alert)
-    has_moved = timing.quiet is not None and subject.moved_at is not None and subject.moved_at > alert.since
+    has_moved = timing.quiet is not None and subject.has_moved
     if matches and not has_moved:
-        return Step(msgspec.structs.replace(alert, subject=subject))
+        seen = msgspec.structs.replace(alert, subject=subject)
+        return Step(_retimed(seen, timing, look) if look.first else seen)
     if alert.phase is Phase.OPEN:
         closed = _closed(alert, subject, look, _how(subject))
         if not matches:
             return closed
         begun = _begin(closed.alert, rule, timing, subject, look).alert  # it waits for the next silence
-        return Step(begun, closed.what)
+        return Step(begun, closed.what, closed.alert)
     before = _remembered(alert, look.at)
     return _begin(before, rule, timing, subject, look) if matches else Step(before)
 
@@ -154,7 +176,7 @@ def dismissed(alert: Alert, look: Look) -> Step:
     """The alert after its rule was taken out, or asks for something else."""
     if alert.phase is Phase.OPEN:
         return _closed(alert, alert.subject, look, End.RULE)
-    return Step(None if alert.phase is Phase.PENDING else alert)
+    return Step(_remembered(alert, look.at) if alert.phase is Phase.PENDING else alert)
 
 
 def tick(alert: Alert, timing: Timing, now: str) -> Step:
@@ -164,29 +186,34 @@ def tick(alert: Alert, timing: Timing, now: str) -> Step:
     if alert.phase is Phase.PENDING:
         return _opened(alert, timing, now)
     if alert.phase is Phase.OPEN:
-        due = timing.remind(now) if timing.remind else None
-        return Step(msgspec.structs.replace(alert, due=due, said=alert.said + 1), What.REMINDER)
+        reminded = msgspec.structs.replace(alert, due=timing.again(now), said=alert.said + 1)
+        return Step(reminded, What.REMINDER)
     return Step(None)  # what it remembered is too old to count
 
 
 def _begin(before: Alert | None, rule: str, timing: Timing, subject: Subject, look: Look) -> Step:
     """The condition holds, and did not in the look before."""
-    since = look.at
-    due = timing.quiet(since) if timing.quiet else since
-    is_existing = look.is_first and timing.quiet is None
-    if timing.hold and not is_existing:  # what was there already may have been for long
-        due = timing.hold(due)
+    is_existing = bool(look.first) and timing.quiet is None
     alert = Alert(
         rule,
         subject,
         Phase.PENDING,
-        since,
-        since_after=None if look.is_first else look.before,
-        due=due,
-        existing=is_existing,
+        since=look.at,
+        since_after=None if look.first else look.before,
+        due=timing.due(look.at, is_existing=is_existing),  # what was there may have been for long
+        existing=look.first if is_existing else "",
+        quiet=timing.quiet is not None,
+        said=before.said if before else 0,
         times=before.times if before else (),
     )
-    return _opened(alert, timing, look.at) if due <= look.at else Step(alert)
+    return tick(alert, timing, look.at)
+
+
+def _retimed(alert: Alert, timing: Timing, look: Look) -> Alert:
+    """Its rule has other times now. What a look found that never came to its end, this one found."""
+    existing = alert.existing and ("-" if alert.existing in {"-", look.done} else look.first)
+    due = timing.due(alert.since) if alert.phase is Phase.PENDING else timing.again(look.at)
+    return msgspec.structs.replace(alert, due=due, existing=existing)
 
 
 def _opened(alert: Alert, timing: Timing, now: str) -> Step:
@@ -195,8 +222,8 @@ def _opened(alert: Alert, timing: Timing, now: str) -> Step:
         phase=Phase.OPEN,
         opened_at=now,
         opened_revision=alert.subject.revision,
-        said=1,
-        due=timing.remind(now) if timing.remind else None,
+        said=alert.said + 1,
+        due=timing.again(now),
         times=(*_recent(alert.times, now), now)[-_MOST_REMEMBERED:],
     )
     return Step(opened, What.OPENED)

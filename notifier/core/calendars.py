@@ -68,6 +68,16 @@ class Calendar(msgspec.Struct, frozen=True):
             day = next(days, None)
         return None if day is None else self._moment(day, minutes) + rest
 
+    def add_time(self, at: datetime, span: timedelta) -> datetime | None:
+        """When it is open and was for ``span`` since ``at``; None where that is never."""
+        left = span
+        for begin, end in self._windows(at, _FAR):
+            start = max(begin, at)
+            if start + left < end:
+                return start + left
+            left -= max(end - start, timedelta())
+        return None
+
     def _business_days(self, start: date) -> Iterator[date]:
         """Business days from ``start`` on; ends where none comes for a long time."""
         day, idle = start, 0

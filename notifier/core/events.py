@@ -1,4 +1,4 @@
-"""Transitions -> events: the bodies that event sinks receive, and the ids that make repeats recognisable.
+"""Transitions and alerts -> events: their bodies, and the ids that make repeats recognisable.
 
 An event's id is a hash of what happened, never of when or how often it was told: what is detected again
 after the store lost its last second has the same id, and after a new baseline (another epoch) an old id
@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from notifier.core.alerts import Alert, End, What
 from notifier.models import Kind, Transition
 
 
@@ -53,33 +54,71 @@ def from_transition(
     step: Transition, connection_id: str, connection_fields: Mapping[str, Any], origin: Origin, names: Names
 ) -> Event:
     """The event of one transition; ``connection_fields`` are those of the connection as it is now."""
-    employer = connection_fields.get("employer")
-    employer_name, external_id = (
-        names.employers.get(employer, (None, None)) if isinstance(employer, str) else (None, None)
-    )
     id_ = event_id(step, connection_id, origin)
     data: dict[str, Any] = {
         "id": id_,
         "source": origin.source,
         "epoch": origin.epoch,
         "sequence": step.sequence,
-        "entity": _entity(step),
+        "entity": _entity(step.kind, step.id, step.fields),
         "from": step.from_status,
         "to": step.to_status,
         "changed": step.changed,
-        "connection": {
-            "id": connection_id,
-            "status": connection_fields.get("status"),
-            "broker_url": connection_fields.get("broker_url"),
-            "employer": {"id": employer, "name": employer_name, "external_id": external_id},
-        },
+        **_around(step.kind, step.fields, connection_id, connection_fields, names),
+        "observed_between": [origin.seen_before, origin.seen_at],
     }
-    if step.kind is Kind.GROUP_CONNECTION:
-        carrier = step.fields.get("carrier")
-        name = names.carriers.get(carrier) if isinstance(carrier, str) else None
-        data["carrier"] = {"id": carrier, "name": name}
-    data["observed_between"] = [origin.seen_before, origin.seen_at]
     return Event(id_, step.type, origin.seen_at, connection_id, data)
+
+
+def from_alert(alert: Alert, what: What, status_before: Any, origin: Origin, names: Names) -> Event:
+    """What happened to an alert; ``status_before`` is its entity's in the look before.
+
+    The id holds no moment: what is found again after the store lost its last second has the same one.
+    """
+    subject = alert.subject
+    type_ = f"alert.{what}"
+    id_ = _hash(
+        "alert", origin.source, origin.epoch, *_place_of(alert), alert.opened_revision, type_, alert.said
+    )
+    data: dict[str, Any] = {
+        "id": id_,
+        "source": origin.source,
+        "epoch": origin.epoch,
+        "alert": {
+            "id": alert.id,
+            "since": alert.since,
+            "since_after": alert.since_after,
+            "opened_at": alert.opened_at,
+            "existing": bool(alert.existing),
+            "unchanged": alert.quiet,
+            "occurrence": len(alert.times),
+            "ended_at": alert.ended_at,
+            "end": alert.end,
+        },
+        "entity": _entity(subject.kind, subject.id, subject.fields),
+        "from": status_before,
+        "to": None if alert.end is End.REMOVED else subject.status,
+        **_around(subject.kind, subject.fields, subject.connection, subject.above, names),
+        "observed_between": [origin.seen_before, origin.seen_at],
+    }
+    return Event(id_, type_, origin.seen_at, subject.connection, data)
+
+
+def alert_id(alert: Alert, origin: Origin) -> str:
+    """The id of an occurrence that opens: the same in everything that is said of it."""
+    place = (origin.source, origin.epoch, *_place_of(alert))
+    return "alert_" + _digest(place, alert.opened_revision, alert.said)
+
+
+def _place_of(alert: Alert) -> tuple[str, ...]:
+    return (alert.rule, alert.subject.connection, alert.subject.kind, alert.subject.id)
+
+
+def summary(rule: str, tag: str, origin: Origin, message: str) -> Event:
+    """What was there already when a rule began, in one message for people."""
+    id_ = _hash("summary", origin.source, origin.epoch, rule, tag)
+    data = {"id": id_, "source": origin.source, "epoch": origin.epoch, "message": message}
+    return Event(id_, "alert.summary", origin.seen_at, "alerts", data)
 
 
 def report(type_: str, origin: Origin, *, nonce: str, message: str, cause: str, severity: str) -> Event:
@@ -137,10 +176,34 @@ _ENTITY_ORDER = (
 )
 
 
-def _entity(step: Transition) -> dict[str, Any]:
-    names = [name for name in _ENTITY_ORDER if name in step.fields]
-    fields = {name: step.fields[name] for name in names}
-    return {"kind": str(step.kind), "id": step.id, "status": step.fields.get("status"), **fields}
+def _entity(kind: Kind, id_: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    known = {name: fields[name] for name in _ENTITY_ORDER if name in fields}
+    return {"kind": str(kind), "id": id_, "status": fields.get("status"), **known}
+
+
+def _around(
+    kind: Kind, fields: Mapping[str, Any], id_: str, above: Mapping[str, Any], names: Names
+) -> dict[str, Any]:
+    """The connection of an entity, with its employer, and the carrier of a group connection."""
+    employer = above.get("employer")
+    name, external_id = (
+        names.employers.get(employer, (None, None)) if isinstance(employer, str) else (None, None)
+    )
+    around: dict[str, Any] = {
+        "connection": {
+            "id": id_,
+            "status": above.get("status"),
+            "broker_url": above.get("broker_url"),
+            "employer": {"id": employer, "name": name, "external_id": external_id},
+        }
+    }
+    if kind is Kind.GROUP_CONNECTION:
+        carrier = fields.get("carrier")
+        around["carrier"] = {
+            "id": carrier,
+            "name": names.carriers.get(carrier) if isinstance(carrier, str) else None,
+        }
+    return around
 
 
 def event_id(step: Transition, connection_id: str, origin: Origin) -> str:
@@ -150,5 +213,8 @@ def event_id(step: Transition, connection_id: str, origin: Origin) -> str:
 
 
 def _hash(*parts: Any) -> str:
-    text = json.dumps(parts, sort_keys=True).encode()
-    return "evt_" + hashlib.blake2b(text, digest_size=16).hexdigest()
+    return "evt_" + _digest(*parts)
+
+
+def _digest(*parts: Any) -> str:
+    return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16).hexdigest()

@@ -6,7 +6,7 @@ the sink has it. A rule on a name that could not be looked up sends to its ``fal
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from string import Formatter
 from typing import Any
@@ -15,8 +15,10 @@ from urllib.parse import quote
 import msgspec
 
 from notifier.config import Config, RuleConfig, Target, When, is_among
+from notifier.core.conditions import conditions
 from notifier.core.diff import is_same_json
 from notifier.core.events import Event, body
+from notifier.core.selection import Traits, selects
 from notifier.models import Delivery, Owed, is_report
 
 SELF_REPORTS = "self_reports"
@@ -30,9 +32,10 @@ class Routed(msgspec.Struct, frozen=True):
 
 
 class Router:
-    """The rules of one configuration, ready to be applied."""
+    """The rules of one configuration, ready to be applied; ``conditions`` are those with ``while``."""
 
     def __init__(self, config: Config) -> None:
+        self.conditions = conditions(config)
         self._rules = config.rules
         self._self_reports = config.self_reports
         self._exclude = {name: frozenset(sink.exclude) for name, sink in config.sinks.items()}
@@ -44,30 +47,38 @@ class Router:
         taken: dict[str, Owed] = {}
         nameless = []
         for rule in self._rules:
-            verdict = _verdict(rule.when, event)
+            verdict = rule.when is not None and _verdict(rule.when, event)
             if verdict is None:
                 nameless.append(rule.name)
             targets: Sequence[Target] = rule.notify if verdict else rule.fallback if verdict is None else ()
             for target in targets:
                 if target.sink not in taken and self._has_news(event, target.sink):
-                    taken[target.sink] = self._owed(event, target, rule.name, rule.severity, rule)
+                    taken[target.sink] = self.owe(event, target, rule.name, rule)
         if is_report(event.type):
             for target in self._self_reports:
                 if target.sink not in taken:
-                    taken[target.sink] = self._owed(event, target, SELF_REPORTS, "info", None)
+                    taken[target.sink] = self.owe(event, target, SELF_REPORTS, None)
         return Routed(tuple(taken.values()), tuple(nameless))
+
+    def is_for_people(self, sink: str) -> bool:
+        """Whether a sink takes messages for people, not events for programs."""
+        return sink in self._for_people
+
+    def has(self, sink: str) -> bool:
+        """Whether the configuration has this sink."""
+        return sink in self._exclude
 
     def _has_news(self, event: Event, sink: str) -> bool:
         """Whether anything is left to tell this sink: an update of nothing but excluded fields is no news."""
         changed = event.data.get("changed")
         return not (event.type.endswith(".updated") and changed and self._exclude[sink].issuperset(changed))
 
-    def _owed(
-        self, event: Event, target: Target, rule: str, severity: str, source: RuleConfig | None
-    ) -> Owed:
-        extra = self._for_reader(event, source) if target.sink in self._for_people else None
-        text = body(event, rule=rule, severity=severity, exclude=self._exclude[target.sink], extra=extra)
-        delivery = Delivery(event.id, event.type, rule, text, target.target)
+    def owe(self, event: Event, target: Target, name: str, rule: RuleConfig | None) -> Owed:
+        """One sink's delivery of an event, by a rule of this name (None: the configuration has none)."""
+        severity = rule.severity if rule else "info"
+        extra = self._for_reader(event, rule) if target.sink in self._for_people else None
+        text = body(event, rule=name, severity=severity, exclude=self._exclude[target.sink], extra=extra)
+        delivery = Delivery(event.id, event.type, name, text, target.target)
         # One channel that cannot be posted to must not hold up the same connection's messages in another.
         key = event.connection if target.target is None else event.connection + target.target
         return Owed(target.sink, key, delivery)
@@ -97,16 +108,25 @@ def _filled(template: str, employer: Mapping[str, Any] | None) -> str | None:
 
 def _verdict(when: When, event: Event) -> bool | None:
     """Whether the rule matches; None where everything does but a name that it asks for is not known."""
-    if not _matches_type(when, event.type) or not _matches_entity(when, event.data):
+    if not _matches_type(when, event.type) or not _matches_move(when, event.data):
         return False
-    names = (
-        (when.carrier_name, event.data.get("carrier", {}).get("name")),
-        (when.employer_name, event.data.get("connection", {}).get("employer", {}).get("name")),
+    return selects(when.entity, when, _traits(event.data))
+
+
+def _traits(data: Mapping[str, Any]) -> Traits:
+    entity, carrier = data.get("entity", {}), data.get("carrier", {})
+    connection = data.get("connection", {})
+    employer = connection.get("employer", {})
+    return Traits(
+        entity.get("kind"),
+        entity.get("category"),
+        carrier.get("id"),
+        entity.get("group_id"),
+        connection.get("id"),
+        (employer.get("id"), employer.get("external_id")),
+        carrier.get("name"),
+        employer.get("name"),
     )
-    asked = [(globs, name) for globs, name in names if globs]
-    if any(name is not None and not _any_glob(globs, name) for globs, name in asked):
-        return False
-    return None if any(name is None for _, name in asked) else True
 
 
 def _matches_type(when: When, type_: str) -> bool:
@@ -115,19 +135,10 @@ def _matches_type(when: When, type_: str) -> bool:
     return not is_report(type_)  # what the notifier says of itself is asked for by type
 
 
-def _matches_entity(when: When, data: Mapping[str, Any]) -> bool:
-    entity = data.get("entity", {})
-    connection = data.get("connection", {})
-    employer = connection.get("employer", {})
+def _matches_move(when: When, data: Mapping[str, Any]) -> bool:
     before, after = data.get("from"), data.get("to")
     is_move = not is_same_json(before, after)
     exact = (
-        (when.entity, [entity.get("kind")]),
-        (when.category, [entity.get("category")]),
-        (when.carrier, [data.get("carrier", {}).get("id")]),
-        (when.employer, [employer.get("id"), employer.get("external_id")]),
-        (when.connection, [connection.get("id")]),
-        (when.group_id, [entity.get("group_id")]),
         (when.from_, [before] if is_move else []),
         (when.to, [after] if is_move else []),
         (when.field, [*data.get("changed", ()), *(["status"] if is_move else [])]),
@@ -135,8 +146,3 @@ def _matches_entity(when: When, data: Mapping[str, Any]) -> bool:
     if any(asked and not any(is_among(value, asked) for value in values) for asked, values in exact):
         return False
     return not is_among(before, when.not_from) and not is_among(after, when.not_to)
-
-
-def _any_glob(globs: Iterable[str], text: str) -> bool:
-    """Names are matched without regard to case: people type them."""
-    return any(fnmatchcase(text.casefold(), glob.casefold()) for glob in globs)

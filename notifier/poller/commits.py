@@ -8,17 +8,19 @@ crash between two chunks leaves a state that agrees with them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 import structlog
 
 from notifier.core import codec
+from notifier.core.alerts import Alert
 from notifier.core.codec import Words
 from notifier.core.diff import Diff
 from notifier.core.events import Event, Names, Origin, from_transition
 from notifier.core.rules import Router
+from notifier.core.watch import EntityKey, Turn, Watch
 from notifier.models import ConnectionState, Owed
 from notifier.poller.traversal import live_counts
 from notifier.store.state import Commit, Lease, Meta, StateStore
@@ -75,7 +77,7 @@ class Chain:
 
 
 class Chunk(msgspec.Struct, frozen=True):
-    """A commit without its meta, the counts after it, and what it tells."""
+    """A commit without its meta, the counts after it, and how many events it tells."""
 
     commit: Commit
     counts: dict[str, int]
@@ -89,23 +91,77 @@ def chunks(
     origin: Origin,
     names: Names,
     router: Router,
+    watch: Watch,
 ) -> Iterator[Chunk]:
     """The commits for these changes, in order; ``words`` may grow with each."""
     running = Counter(counts)
     for at in range(0, len(changes), CHUNK):
         part = changes[at : at + CHUNK]
         states: dict[str, bytes] = {}
-        history: list[str] = []
-        owed: list[Owed] = []
+        said = _Said()
         for change in part:
             running.subtract(live_counts(change.stored))
             running.update(live_counts(change.diff.state))
             states[change.id] = codec.encode(change.diff.state, words)
-            for event in events_of(change, origin, names):
-                history.append(event_entry(event))
-                owed += route(event, router)
-        commit = Commit(states=states, history=history, owed=owed)
-        yield Chunk(commit, dict(running), len(history))
+            steps = change.diff.transitions
+            moved = [(step.kind, step.id) for step in steps]
+            turns = list(watch.seen(change.id, change.stored, change.diff.state, moved))
+            told = _told_by(turns, router)
+            for entity, event in zip(moved, events_of(change, origin, names), strict=True):
+                owed = route(event, router)
+                said.event(
+                    event, [one for one in owed if (entity, one.sink, one.delivery.target) not in told]
+                )
+            said.turns(turns)
+        yield Chunk(said.commit(states), dict(running), len(said.history))
+
+
+def turned(turns: Iterable[Turn]) -> Iterator[Commit]:
+    """The commits for turns of alerts whose connections are as before, in order."""
+    said = _Said()
+    connections: set[str] = set()
+    for turn in turns:
+        connection = turn.connection
+        if len(connections) >= CHUNK and connection not in connections:
+            yield said.commit()
+            said, connections = _Said(), set()
+        connections.add(connection)
+        said.turns([turn])
+    if connections:
+        yield said.commit()
+
+
+class _Said:
+    """What one commit says, as it grows."""
+
+    def __init__(self) -> None:
+        self.history: list[str] = []
+        self._owed: list[Owed] = []
+        self._alerts: dict[str, Alert | None] = {}
+
+    def event(self, event: Event, owed: Iterable[Owed]) -> None:
+        self.history.append(event_entry(event))
+        self._owed += owed
+
+    def turns(self, turns: Iterable[Turn]) -> None:
+        for turn in turns:
+            self._alerts[turn.key] = turn.alert
+            if turn.event is not None:
+                self.event(turn.event, turn.owed)
+
+    def commit(self, states: Mapping[str, bytes] | None = None) -> Commit:
+        return Commit(states=states or {}, alerts=self._alerts, history=self.history, owed=self._owed)
+
+
+def _told_by(turns: Iterable[Turn], router: Router) -> set[tuple[EntityKey, str, str | None]]:
+    """What alerts say of entities, and in which channels: another message there would be one too many."""
+    return {
+        (turn.entity, owed.sink, owed.delivery.target)
+        for turn in turns
+        if turn.tells_the_move
+        for owed in turn.owed
+        if router.is_for_people(owed.sink)
+    }
 
 
 def events_of(change: Change, origin: Origin, names: Names) -> list[Event]:

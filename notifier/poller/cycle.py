@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from notifier.clasp.decode import Unreadable, read
 from notifier.clock import iso
 from notifier.core import codec
+from notifier.core.alerts import Alert
 from notifier.core.diff import Diff, diff, highest_revision, missing_children, remove
-from notifier.core.events import Origin
 from notifier.core.removals import Held, held_kinds
 from notifier.core.view import Learned
 from notifier.errors import SourceError, SourceUnavailable
-from notifier.models import ConnectionState, Kind, Transition
+from notifier.models import ConnectionState, Kind
 from notifier.poller.commits import Chain, Change, chunks
 from notifier.poller.look import ConnectionChild, Findings, Memory, Settings, Tools
 from notifier.poller.traversal import (
@@ -29,6 +29,7 @@ from notifier.poller.traversal import (
     traverse,
     without_fields,
 )
+from notifier.poller.watching import Watching
 from notifier.store.state import Commit, Meta
 
 _READ_ALL_EVERY_S = 86_400.0  # to find tombstones that are old enough to be forgotten
@@ -57,6 +58,7 @@ class Cycle:
         self._began_s = began_s
         self._budget = settings.request_budget
         self._learned = Learned()
+        self._written: Mapping[str, Alert | None] = {}
         self._expired: set[str] = set()
         self._forgotten_revision = meta.forgotten_revision
         self._live: set[str] | None = None  # read from the store where the view does not know it yet
@@ -75,19 +77,28 @@ class Cycle:
         held = self._guard(seen, missing, missing_below)
         gone, found = await self._confirm(missing, held)
         changes = self._changes(seen, found, gone, missing_below, held)
-        await self._commit(changes)
+        watching = Watching(self._tools, self._settings, self._memory, self._meta, self._chain, self._budget)
+        await watching.begin(changes, is_complete=isinstance(outcome, Complete))
+        await self._commit(changes, watching)
+        last = self._forgetting_the_old(changes)
+        unseen = {(id_, child) for id_, child in missing_below if id_ not in gone}
+        await watching.let_time_pass(lambda: self._looked_at(seen) - gone.keys(), unseen)
+        if isinstance(outcome, Complete):
+            last = await watching.look_first(changes, last)
+        self._written = watching.written
         self._learned = self._learn(seen, found, changes, missing_below)
-        return Findings(
-            outcome,
-            seen,
-            self._still_held(held, missing, missing_below),
-            last=self._forgetting_the_old(changes),
-        )
+        return Findings(outcome, seen, self._still_held(held, missing, missing_below), last=last)
+
+    def _looked_at(self, seen: Seen) -> set[str]:
+        """The connections of which this poll knows how they are."""
+        return {*self._memory.view.ids_of(seen.hits), *seen.same, *seen.changed}
 
     def remember(self, version: str) -> None:
         """The whole poll is committed, the last time at ``version``: now, not before, the view may change."""
         self._memory.known_before = self._chain.counts.get(Kind.CONNECTION, 0)
         self._memory.view.update(version, self._learned)
+        if self._memory.book is not None:
+            self._memory.book.put(self._written)
 
     def _hold_whole(self, seen: Seen, outcome: Complete | Partial) -> Findings:
         """Nothing in common with the state: another account's key, or the first page of one."""
@@ -273,14 +284,17 @@ class Cycle:
             if gone.verb == "removed"
         }
 
-    async def _commit(self, changes: list[Change]) -> None:
-        if not changes:
-            return
+    async def _commit(self, changes: list[Change], watching: Watching) -> None:
         chain = self._chain
-        seen_at = iso(self._tools.store.now())
-        origin = Origin(self._settings.name, self._meta.epoch, seen_at, self._meta.complete_at)
-        names = await self._tools.names.look_up(*_named(changes), self._budget)
-        for chunk in chunks(changes, chain.counts, chain.words, origin, names, self._tools.router):
+        for chunk in chunks(
+            changes,
+            chain.counts,
+            chain.words,
+            watching.origin,
+            watching.names,
+            self._tools.router,
+            watching.watch,
+        ):
             await chain.commit(chunk.commit, {"counts": chunk.counts, **self._forgotten()})
             chain.counts = chunk.counts
             chain.events += chunk.events
@@ -318,19 +332,3 @@ class Cycle:
         if self._live is not None:
             loose |= self._live - same.keys() - gone - memory.view.ids_of(seen.hits)
         return Learned(same, loose, gone, is_whole=self._live is not None)
-
-
-def _named(changes: list[Change]) -> tuple[set[str], set[str]]:
-    """The employers and carriers that the events of these changes mention."""
-    employers, carriers = set(), set()
-    for change in changes:
-        steps: tuple[Transition, ...] = change.diff.transitions
-        employer = change.diff.state.fields.get("employer")
-        if steps and isinstance(employer, str):
-            employers.add(employer)
-        carriers |= {
-            step.fields["carrier"]
-            for step in steps
-            if step.kind is Kind.GROUP_CONNECTION and isinstance(step.fields.get("carrier"), str)
-        }
-    return employers, carriers

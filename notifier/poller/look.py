@@ -10,6 +10,7 @@ import msgspec
 from notifier.clasp.client import ClaspClient
 from notifier.clock import Clock
 from notifier.core.absences import Absences
+from notifier.core.book import Book
 from notifier.core.diff import ChildKey
 from notifier.core.removals import Guard, Held
 from notifier.core.rules import Router
@@ -52,6 +53,7 @@ class Memory(msgspec.Struct):
     absent_children: Absences[ConnectionChild]
     read_all_s: float = 0.0  # when the whole state was last read, on the monotonic clock
     known_before: int = 0  # connections at our last commit: tells a flushed store from a new one
+    book: Book | None = None  # the alerts at the view's version; None: not read yet
 
     @staticmethod
     def empty(interval: timedelta, version: str = "", known_before: int = 0) -> Memory:

@@ -302,7 +302,10 @@ class Poller:
             level = logging.INFO if said.severity == "info" else logging.WARNING
             _log.log(level, "report.made", type=said.type, severity=said.severity, message=said.message)
         rest = msgspec.structs.replace(
-            findings.last, history=entries, owed=owed, inbox_upto=inbox[-1].id if inbox else ""
+            findings.last,
+            history=[*findings.last.history, *entries],
+            owed=[*findings.last.owed, *owed],
+            inbox_upto=inbox[-1].id if inbox else "",
         )
         if fields or not rest.is_empty:
             await chain.commit(rest, fields)

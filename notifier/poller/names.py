@@ -34,16 +34,21 @@ class NameBook:
         self._cache = cache
         self._enabled = enabled
 
-    async def look_up(self, employers: Collection[str], carriers: Collection[str], budget: int) -> Names:
-        """What is known of these ids by now or within ``TIME_LIMIT_S``, with at most ``budget`` requests."""
+    async def look_up(
+        self, employers: Collection[str], carriers: Collection[str], budget: int
+    ) -> tuple[Names, int]:
+        """What is known of these ids by now or within ``TIME_LIMIT_S``, and how many requests that took.
+
+        At most ``budget``, carriers first: they are few, and what is counted by carrier needs them.
+        """
         if not self._enabled or not (employers or carriers):
-            return Names()
-        wanted = [*(f"employer:{id_}" for id_ in employers), *(f"carrier:{id_}" for id_ in carriers)]
+            return Names(), 0
+        wanted = [*(f"carrier:{id_}" for id_ in carriers), *(f"employer:{id_}" for id_ in employers)]
         found = await self._cache.get(wanted)
         missing = [key for key in wanted if key not in found][:budget]
         if missing:
             found |= await self._fetch(missing)
-        return _names(found)
+        return _names(found), len(missing)
 
     async def _fetch(self, keys: Iterable[str]) -> dict[str, Any]:
         fetched: dict[str, Any] = {}

@@ -27,7 +27,14 @@ from notifier.sinks.wording import Told, tell, utc
 # Documented: header 150, text of a section 3,000, 10 fields of 2,000, 10 elements in a context. We stay
 # below, because nobody reads more.
 _HEADER, _SECTION, _FIELD, _FIELDS, _TITLE, _LINKS, _CONTEXT = 150, 2900, 300, 8, 400, 5, 1900
-_MARKS = {"info": "\u2139\ufe0f", "warning": "\u26a0\ufe0f", "critical": "\U0001f6a8"}
+_MARKS = {
+    "info": "\u2139\ufe0f",
+    "warning": "\u26a0\ufe0f",
+    "critical": "\U0001f6a8",
+    "completed": "\u2705",
+    "moved": "\U0001f535",
+    "ended": "\u26aa",
+}
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -72,11 +79,19 @@ def _fallback(told: Told) -> str:
 
 def _when_and_links(told: Told) -> Sequence[str]:
     parts = []
-    if told.seen is not None:
-        before, after = told.seen
-        since = f"between {_date(before)} and " if before is not None else "at "
+    if told.began is not None:
+        before, after = told.began
         parts.append(
-            f"Happened {since}{_date(after)}" if before is not None else f"Seen {since}{_date(after)}"
+            f"Began between {_date(before)} and {_date(after)}"
+            if before is not None
+            else f"So since {_date(after)} or longer"
+        )
+    elif told.seen is not None:
+        before, after = told.seen
+        parts.append(
+            f"Happened between {_date(before)} and {_date(after)}"
+            if before is not None
+            else f"Seen at {_date(after)}"
         )
     links = (link(url, label) for label, url in told.links[:_LINKS])
     return [*parts, *(one for one in links if one is not None)]
@@ -84,6 +99,8 @@ def _when_and_links(told: Told) -> Sequence[str]:
 
 def _date(at: datetime) -> str:
     """The moment in the reader's own time zone; UTC where a client cannot say it."""
+    if at.timestamp() < 0:
+        return utc(at)
     return f"<!date^{int(at.timestamp())}^{{date_short_pretty}} {{time}}|{utc(at)}>"
 
 

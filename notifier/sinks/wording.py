@@ -10,7 +10,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -25,6 +25,7 @@ _LABELS = {
     "broker_federal_ein": "Federal EIN",
 }
 _REPORTS = {
+    "alert.summary": "What this rule found when it began",
     "notifier.baseline": "Watching has begun",
     "notifier.state_lost": "The notifier lost its state and began anew",
     "notifier.source_failing": "Clasp cannot be read",
@@ -46,8 +47,11 @@ _LONGEST = 4000  # characters of one source text that anybody will ever read
 class Told(msgspec.Struct, frozen=True):
     """An event in words: ``change`` is what moved, ``facts`` and ``ids`` are labels with their values.
 
+    ``severity`` is how bad it is; of an alert that is over, how it ended: completed, moved, ended.
+
     ``seen`` holds the moments between which it happened; the first is None where nobody had looked before,
-    and for a removal, which is told only once it is certain.
+    and for a removal, which is told only once it is certain. ``began`` is the same of when the condition of
+    an alert began.
     """
 
     title: str
@@ -56,6 +60,7 @@ class Told(msgspec.Struct, frozen=True):
     facts: tuple[tuple[str, str], ...] = ()
     ids: tuple[tuple[str, str], ...] = ()
     seen: tuple[datetime | None, datetime] | None = None
+    began: tuple[datetime | None, datetime] | None = None
     note: str | None = None
     links: tuple[tuple[str, str], ...] = ()
 
@@ -70,18 +75,23 @@ def tell(body: Any) -> Told:
         title = _REPORTS.get(type_) or words(verb)
         change: str | None = message
         facts: tuple[tuple[str, str], ...] = ()
-        ids = _present((("source", _at(data, "source")), ("event", _at(data, "id"))))
+        ids = _present(
+            (("source", _at(data, "source")), ("rule", _at(data, "rule")), ("event", _at(data, "id")))
+        )
     else:
-        title = f"{_subject(data)} {_phrase(verb, data)}"
-        change, facts, ids = _change(verb, data), _facts(verb, data), _ids(data)
+        is_alert = isinstance(_at(data, "alert"), Mapping)
+        title = f"{_subject(data)} {_alert_phrase(verb, data) if is_alert else _phrase(verb, data)}"
+        change = _course(verb, data, _at(body, "timestamp")) if is_alert else _change(verb, data)
+        facts, ids = _facts(verb, data), _ids(data)
     return Told(
         title,
-        severity=str(_at(data, "severity") or "info"),
+        severity=_ending(data) or str(_at(data, "severity") or "info"),
         change=change,
         facts=facts,
         ids=ids,
         seen=_seen(_at(data, "observed_between"), is_removal=verb == "removed"),
-        note=_text(_at(data, "note")),
+        began=_since(data),
+        note=None if verb == "resolved" else _text(_at(data, "note")),
         links=_links(data),
     )
 
@@ -173,6 +183,70 @@ def _change(verb: str, data: Any) -> str | None:
     if verb == "updated":
         return "; ".join(f"{label}: {moved}" for label, moved in _moves(data)) or None
     return None
+
+
+def _alert_phrase(verb: str, data: Any) -> str:
+    """How an alert stands, as the end of a sentence. Only what is completed is called so."""
+    status, is_quiet = _at(data, "entity", "status"), _at(data, "alert", "unchanged") is True
+    if verb != "resolved":
+        still = "still " if verb == "reminder" else ""
+        if is_quiet:
+            return f"{still}does not move: {words(status)}"
+        return f"{still}needs attention" if status == "needs_attention" else f"is {still}{words(status)}"
+    before = _at(data, "from")
+    move = f"{words(before)} → {words(status)}"
+    moved = (
+        f"moved on: {move}" if not is_quiet else "has moved again" + ("" if before == status else f": {move}")
+    )
+    ends = {
+        "removed": "is no longer listed by Clasp",
+        "rule": "is no longer watched: its rule has changed",
+        "completed": "is completed",
+    }
+    return ends.get(str(_at(data, "alert", "end")), moved)
+
+
+def _course(verb: str, data: Any, now: Any) -> str | None:
+    """How long an alert has lasted, and how often it came."""
+    alert = _at(data, "alert")
+    began, at = moment(_at(alert, "since")), moment(now)
+    parts = []
+    if verb != "opened" and began is not None and at is not None and at >= began:
+        at_least = "at least " if _at(alert, "since_after") is None else ""
+        parts.append(f"{'after' if verb == 'resolved' else 'for'} {at_least}{_length(at - began)}")
+    times = _at(alert, "occurrence")
+    if verb == "opened" and isinstance(times, int) and times > 1:
+        parts.append(f"{_ordinal(times)} time in 30 days")
+    return ", ".join(parts).capitalize() or None
+
+
+def _ending(data: Any) -> str | None:
+    """How an alert ended, for the mark before its title; None while it lasts."""
+    end = _at(data, "alert", "end")
+    return {"completed": "completed", "moved": "moved"}.get(end, "ended") if isinstance(end, str) else None
+
+
+def _since(data: Any) -> tuple[datetime | None, datetime] | None:
+    """The looks between which an alert's condition began."""
+    began = moment(_at(data, "alert", "since"))
+    return None if began is None else (moment(_at(data, "alert", "since_after")), began)
+
+
+def _length(span: timedelta) -> str:
+    """``2 d 3 h``, ``1 h 42 min``, ``5 min``."""
+    minutes = int(span.total_seconds()) // 60
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    units = [(days, "d"), (hours, "h"), (minutes, "min")]
+    first = next((at for at, (count, _) in enumerate(units) if count), None)
+    if first is None:
+        return "less than a minute"
+    return " ".join(f"{count} {unit}" for count, unit in units[first : first + 2] if count)
+
+
+def _ordinal(number: int) -> str:
+    teen = 10 <= number % 100 < 20  # noqa: PLR2004
+    return f"{number}{'th' if teen else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"
 
 
 def _facts(verb: str, data: Any) -> tuple[tuple[str, str], ...]:

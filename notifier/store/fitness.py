@@ -41,11 +41,12 @@ async def examine(redis: Redis, clock: Clock, keys: Keys | None = None) -> list[
 
 
 async def _try_commands(redis: Redis, keys: Keys) -> None:
-    shared = (keys.meta, keys.lease, keys.state, keys.names, keys.history, keys.inbox, keys.attempts)
+    hashes = (keys.meta, keys.lease, keys.state, keys.names, keys.alerts)
+    streams = (keys.history, keys.inbox, keys.attempts)
     own = (keys.sink(_NOBODY), keys.lanes(_NOBODY), keys.lane(_NOBODY, _NOBODY), keys.dead(_NOBODY))
     try:
         with translated("trying the commands that the notifier needs"):
-            await load(redis, "trial")(keys=[*shared, *own])
+            await load(redis, "trial")(keys=[*hashes, *streams, *own])
     except StoreUnavailable:
         raise
     except StoreError as error:

@@ -11,6 +11,7 @@ class Keys:
         self.meta = self.prefix + "meta"
         self.lease = self.prefix + "lease"
         self.state = self.prefix + "state"
+        self.alerts = self.prefix + "alerts"
         self.history = self.prefix + "history"
         self.inbox = self.prefix + "inbox"
         self.names = self.prefix + "names"

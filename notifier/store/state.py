@@ -1,4 +1,4 @@
-"""What the poller keeps: state, meta, history, lease, inbox. One writer, by one script.
+"""What the poller keeps: state, alerts, meta, history, lease, inbox. One writer, by one script.
 
 :meth:`StateStore.commit` is the only write of state. It takes the version that the change was made from and
 the lease it was made under, and either everything in it happened or nothing did. A commit whose reply was
@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from notifier.clock import Clock
+from notifier.core.alerts import Alert
 from notifier.core.removals import Held
 from notifier.errors import LeaseLost, StateMoved, StoreUnavailable, StoreUnfit
 from notifier.models import Owed
@@ -27,6 +28,7 @@ SCHEMA = 1
 _FAR = timedelta(minutes=10)  # no lease ends so far ahead
 _TRIES = 3  # of a commit whose reply was lost: the id makes them one
 _json = msgspec.json.Encoder()
+_read_alert = msgspec.json.Decoder(Alert)
 
 
 class Meta(msgspec.Struct, frozen=True):
@@ -36,6 +38,7 @@ class Meta(msgspec.Struct, frozen=True):
     (and ``tombstone``) to how many the state holds. ``complete_at`` is when the last Complete snapshot began.
     ``told`` is what the notifier last said of itself, by report type. ``forgotten_revision`` is the highest
     revision of anything that was forgotten: what is new begins above it, so that no event's id comes twice.
+    ``watched`` maps the name of each ``while`` rule that has had its first look to what it asked for then.
     """
 
     version: str = ""
@@ -50,14 +53,16 @@ class Meta(msgspec.Struct, frozen=True):
     told: dict[str, Any] = {}
     words: list[Any] = []
     forgotten_revision: int = 0
+    watched: dict[str, str] = {}
 
 
 class Commit(msgspec.Struct, frozen=True):
-    """One chunk of a poll. ``meta`` holds the fields of :class:`Meta` to set."""
+    """One chunk of a poll. ``meta`` holds the fields of :class:`Meta` to set; an alert that is None goes."""
 
     meta: Mapping[str, Any] = {}
     states: Mapping[str, bytes] = {}
     forgotten: Sequence[str] = ()
+    alerts: Mapping[str, Alert | None] = {}
     history: Sequence[str] = ()
     owed: Sequence[Owed] = ()
     inbox_upto: str = ""
@@ -65,9 +70,7 @@ class Commit(msgspec.Struct, frozen=True):
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to write."""
-        return not (
-            self.meta or self.states or self.forgotten or self.history or self.owed or self.inbox_upto
-        )
+        return not any(getattr(self, name) for name in self.__struct_fields__)
 
 
 class Lease(msgspec.Struct, frozen=True):
@@ -176,6 +179,18 @@ class StateStore:
             if cursor == 0:
                 return
 
+    async def alerts(self) -> dict[str, Alert]:
+        """Every alert, by its key."""
+        with translated("reading alerts"):
+            found = await self._redis.hgetall(self._keys.alerts)
+        try:
+            return {key.decode(): _read_alert.decode(value) for key, value in found.items()}
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise StoreUnfit(
+                f"the hash alerts of this deployment cannot be read ({error}); somebody else wrote to it. "
+                "Restore it, or delete it: alerts that are open are then told anew"
+            ) from error
+
     async def history(self, *, newest: int) -> list[dict[str, Any]]:
         """The newest events of the history, newest first."""
         with translated("reading the history"):
@@ -192,7 +207,8 @@ class StateStore:
         """
         version = secrets.token_hex(12)
         args = self._commit_args(lease, expected, version, change)
-        keys = [self._keys.meta, self._keys.lease, self._keys.state, self._keys.history, self._keys.inbox]
+        names = self._keys
+        keys = [names.meta, names.lease, names.state, names.history, names.inbox, names.alerts]
         answer, *rest = await self._commit_patiently(keys, args)
         if answer == b"fenced":
             raise LeaseLost("another worker polls now; nothing of this poll was committed")
@@ -227,6 +243,9 @@ class StateStore:
         for id_, state in change.states.items():
             args += (id_, state)
         args += (len(change.forgotten), *change.forgotten)
+        args.append(len(change.alerts))
+        for key, alert in change.alerts.items():
+            args += (key, "" if alert is None else _json.encode(alert))
         args += (len(change.history), *change.history)
         args.append(len(change.owed))
         for owed in change.owed:

@@ -130,6 +130,33 @@ def test_status_and_history_show_what_was_seen_and_told(
     assert {attempt["outcome"] for attempt in attempts} == {"delivered"}
 
 
+def test_an_alert_opens_at_a_receiver_and_is_listed(place: Path, stage: Stage, receiver: Receiver) -> None:
+    rules = (
+        "  - name: needs\n    while: {entity: group_connection, status: needs_attention}\n"
+        "    include_existing: no\n    for: 1s\n    notify: [backend]\n"
+        '  - name: own\n    when: {type: "notifier.*"}\n    notify: [backend]\n'
+    )
+    write_config(place, stage, webhook("backend", receiver), rules)
+    with Worker(place, place / "notifier.yaml") as worker:
+        worker.until_polled()
+        _, group = stage.trouble()
+        wait_until(lambda: group in _about(receiver, "alert.opened"), "the alert is told")
+        [listed] = [
+            one for one in run(place, "alerts", "list", "--json").json() if one["entity"]["id"] == group
+        ]
+        shown = run(place, "alerts", "list", "--rule", "needs")
+        assert worker.stop() == 0
+    assert (listed["rule"], listed["phase"], listed["told"]) == ("needs", "open", ["backend"])
+    assert listed["entity"]["status"] == "needs_attention"
+    assert (shown.code, group in shown.out) == (0, True)
+    assert run(place, "alerts", "list", "--rule", "nobody").out.strip() == "no alerts"
+
+
+def _about(receiver: Receiver, type_: str) -> list[str]:
+    """The entities of which a receiver was told this."""
+    return [body["data"]["entity"]["id"] for body in receiver.bodies() if body["type"] == type_]
+
+
 def test_dead_letters_are_listed_shown_replayed_and_dropped(
     place: Path, stage: Stage, receiver: Receiver
 ) -> None:

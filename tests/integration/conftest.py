@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
+from typing import Any
 
 import fakeredis
 import pytest
@@ -15,6 +16,9 @@ from redis.backoff import NoBackoff
 from notifier.models import Delivery, Owed
 from notifier.store.state import Commit
 from tests.support.account import Account, connection, group, milestone
+from tests.support.alerts import SINKS
+from tests.support.clock import FakeClock
+from tests.support.configs import config_with
 from tests.support.rig import Rig
 from tests.support.servers import binaries, running_server
 
@@ -100,3 +104,17 @@ def many(account):
         for n in range(12)
     ]
     return account
+
+
+@pytest.fixture
+def make(redis_client, account):
+    """A replica with these rules, a webhook and a Slack sink, on an account of six connections."""
+    account.listed = [
+        connection(f"conn_{n}", group(f"gc_{n}", carrier=f"carr_{n % 2}"), group(f"gb_{n}")) for n in range(6)
+    ]
+
+    def make(rules: str, extra: str = "", **settings: Any) -> Rig:
+        config = config_with(rules, SINKS, f"self_reports: []\n{extra}")
+        return Rig(redis_client, FakeClock(), account, config, **settings)
+
+    return make

@@ -13,9 +13,10 @@ from importlib.resources import files
 import pytest
 
 from notifier.clock import SystemClock
+from notifier.core.alerts import Alert, Phase, Subject
 from notifier.core.retry import Outcome, Verdict
 from notifier.errors import StoreError, StoreUnfit
-from notifier.models import Delivery, Owed
+from notifier.models import Delivery, Kind, Owed
 from notifier.store.fitness import examine
 from notifier.store.state import Commit
 from tests.support.servers import binaries
@@ -66,10 +67,15 @@ def owed(*ids: str) -> list[Owed]:
     return [Owed("backend", f"lane of {id_}", Delivery(id_, "connection.added", "r", "{}")) for id_ in ids]
 
 
+def alert(phase: str) -> Alert:
+    return Alert("r", Subject(Kind.CONNECTION, "c1", "c1", {}), Phase(phase), "2026-11-25T09:00:00.000Z")
+
+
 CHANGE = Commit(
     meta={"epoch": "e2"},
     states={"c1": b"\x01new", "c3": b"\x01new"},
     forgotten=["c2"],
+    alerts={"a1": alert("open"), "a2": None, "a3": alert("pending")},
     history=['{"type": "x", "data": {}}', '{"type": "y", "data": {}}'],
     owed=owed("one", "two", "one"),
 )
@@ -79,7 +85,8 @@ async def first_commit(rig):
     await rig.store.sync_time()
     lease = await rig.store.take_lease("a", TTL)
     states = {"c1": b"\x01old", "c2": b"\x01old"}
-    before = Commit(meta={"epoch": "e1"}, states=states, history=["{}"], owed=owed("zero"))
+    alerts = {"a1": alert("pending"), "a2": alert("open")}
+    before = Commit(meta={"epoch": "e1"}, states=states, alerts=alerts, history=["{}"], owed=owed("zero"))
     return lease, await rig.store.commit(lease, "", before)
 
 
@@ -95,11 +102,12 @@ async def test_a_commit_of_which_a_write_is_refused_is_no_commit_and_is_done_who
     assert await everything(rig) == before
     await rig.store.commit(lease, version, CHANGE)
     assert await rig.store.states(["c1", "c2", "c3"]) == [b"\x01new", None, b"\x01new"]
+    assert await rig.store.alerts() == {"a1": alert("open"), "a3": alert("pending")}
     assert len(await rig.store.history(newest=9)) == 3
     assert await rig.redis.llen(rig.keys.lane("backend", "lane of one")) == 2
 
 
-@pytest.mark.parametrize("key", ["history", "state", "lane:backend:lane of two", "lanes:backend"])
+@pytest.mark.parametrize("key", ["history", "state", "alerts", "lane:backend:lane of two", "lanes:backend"])
 async def test_a_commit_that_meets_a_key_of_another_type_is_no_commit(rig, key):
     lease, version = await first_commit(rig)
     name = rig.keys.prefix + key
@@ -203,7 +211,7 @@ async def test_each_command_that_a_script_uses_is_tried_at_the_start(rig, refuse
 
 @on_servers
 async def test_each_kind_of_key_is_tried_at_the_start(rig, refuse):
-    kinds = ["meta", "lease", "state", "names", "history", "inbox", "attempts"]
+    kinds = ["meta", "lease", "state", "names", "alerts", "history", "inbox", "attempts"]
     kinds += ["sink:*", "lanes:*", "lane:*", "dead:*"]
     patterns = [f"~{rig.keys.prefix}{kind}" for kind in kinds]
     await rig.redis.execute_command("ACL", "SETUSER", "default", "resetkeys", *patterns)

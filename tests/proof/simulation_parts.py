@@ -210,7 +210,9 @@ class Surroundings(msgspec.Struct, frozen=True):
 class _InOrder(NameBook):
     """Looks up in an order that does not depend on the hashes of strings, which differ between processes."""
 
-    async def look_up(self, employers: Collection[str], carriers: Collection[str], budget: int) -> Names:
+    async def look_up(
+        self, employers: Collection[str], carriers: Collection[str], budget: int
+    ) -> tuple[Names, int]:
         return await super().look_up(sorted(employers), sorted(carriers), budget)
 
 

@@ -39,11 +39,8 @@ def after(minutes: float):
     return lambda moment: iso(from_iso(moment) + timedelta(minutes=minutes))
 
 
-def subject(status: str = "needs_attention", moved: float | None = None, revision: int = 1) -> Subject:
-    moved_at = None if moved is None else at(moved)
-    return Subject(
-        Kind.GROUP_CONNECTION, "gc_1", "conn_1", {"status": status}, None, None, revision, moved_at
-    )
+def subject(status: str, revision: int, *, moved: bool) -> Subject:
+    return Subject(Kind.GROUP_CONNECTION, "gc_1", "conn_1", {"status": status}, {}, revision, moved)
 
 
 class Watch:
@@ -56,12 +53,10 @@ class Watch:
         self.minute = 0.0
         self._is_first = is_first
 
-    def see(self, status: str, minute: float, revision: int = 1, moved: float | None = None) -> None:
-        before = at(self.minute) if minute else None
-        look = Look(
-            at(minute), None if self._is_first and not minute else before, self._is_first and not minute
-        )
-        seen = subject(status, moved, revision)
+    def see(self, status: str, minute: float, revision: int = 1, *, moved: bool = False) -> None:
+        first = "first" if self._is_first and not minute else ""
+        look = Look(at(minute), at(self.minute) if minute else None, first)
+        seen = subject(status, revision, moved=moved)
         matches = status == "needs_attention"
         self._take(observe(self.alert, RULE, self.timing, seen, look, matches=matches), minute)
         self.tick(minute)
@@ -157,13 +152,13 @@ def test_what_was_there_at_the_first_look_opens_at_once_and_is_told_as_at_least(
     watch = Watch(Timing(hold=after(10)), is_first=True)
     watch.see("needs_attention", 0)
     assert watch.happened == [(0, What.OPENED)]
-    assert (watch.alert.existing, watch.alert.since_after) == (True, None)
+    assert (watch.alert.existing, watch.alert.since_after) == ("first", None)
 
 
 def test_silence_is_counted_from_the_last_move_and_from_the_first_look_where_none_was_seen():
     watch = Watch(Timing(quiet=after(100)), is_first=True)
     watch.see("needs_attention", 0)
-    watch.see("needs_attention", 50, moved=50)
+    watch.see("needs_attention", 50, moved=True)
     watch.tick(149)
     assert watch.happened == []
     watch.tick(151)
@@ -175,7 +170,7 @@ def test_a_move_ends_the_alert_about_silence_and_the_next_silence_is_a_new_one()
     watch = Watch(Timing(quiet=after(100)))
     watch.see("needs_attention", 0)
     watch.tick(100)
-    watch.see("needs_attention", 130, moved=130)
+    watch.see("needs_attention", 130, moved=True)
     assert [str(what) for _, what in watch.happened] == ["opened", "resolved"]
     assert watch.alert.phase is Phase.PENDING
     watch.tick(230)
@@ -240,9 +235,8 @@ def test_a_restart_between_any_two_looks_changes_nothing(timing, looks, is_first
     watch, restarted = Watch(timing, is_first=is_first), Watch(timing, is_first=is_first)
     minute, last = 0, ""
     for revision, (status, pause) in enumerate(looks):
-        moved = minute if status != last and minute else None
         for each in (watch, restarted):
-            each.see(status, minute, revision, moved)
+            each.see(status, minute, revision, moved=bool(status != last and minute))
         if restarted.alert is not None:
             restarted.alert = msgspec.json.decode(msgspec.json.encode(restarted.alert), type=Alert)
         assert restarted.alert == watch.alert
@@ -254,7 +248,7 @@ def test_a_restart_between_any_two_looks_changes_nothing(timing, looks, is_first
 def test_openings_and_endings_alternate_and_nothing_is_said_of_what_is_not_open(timing, looks):
     watch, minute = Watch(timing), 0
     for revision, (status, pause) in enumerate(looks):
-        watch.see(status, minute, revision, minute)
+        watch.see(status, minute, revision, moved=True)
         minute += pause
     is_open = False
     for _, what in watch.happened:

@@ -121,3 +121,39 @@ def test_business_days_add_up(calendar, at, first, second):
     later = calendar.add_days(at, first + second)
     assert later is not None
     assert later >= there
+
+
+@pytest.mark.parametrize(
+    ("begin", "span", "end"),
+    [
+        ("2026-11-25T10:00", timedelta(minutes=15), "2026-11-25T10:15"),
+        ("2026-11-25T17:20", timedelta(minutes=15), "2026-11-27T09:05"),  # Thanksgiving between
+        (
+            "2026-11-25T17:20",
+            timedelta(minutes=10),
+            "2026-11-27T09:00",
+        ),  # at the close is at the next opening
+        ("2026-11-25T20:00", timedelta(), "2026-11-27T09:00"),
+        ("2026-11-25T12:00", timedelta(), "2026-11-25T12:00"),
+        ("2026-11-23T09:00", timedelta(hours=17), "2026-11-25T09:00"),
+    ],
+)
+def test_counts_only_the_time_in_which_it_is_open(begin, span, end):
+    assert OFFICE.add_time(local(begin), span) == local(end)
+
+
+def test_what_never_opens_counts_nothing():
+    assert NEVER.add_time(local("2026-11-25T10:00"), timedelta()) is None
+
+
+@given(
+    st.datetimes(datetime(2026, 1, 1), datetime(2027, 1, 1)), st.timedeltas(timedelta(), timedelta(days=9))
+)
+def test_after_a_span_it_is_open_and_time_that_is_always_open_is_plain_time(begin, span):
+    begin = begin.replace(tzinfo=UTC)
+    end = OFFICE.add_time(begin, span)
+    assert OFFICE.is_open(end)
+    assert end - begin >= span
+    assert ALWAYS.add_time(begin, span) == begin + span
+    later = OFFICE.add_time(begin, span + timedelta(minutes=1))
+    assert later > end

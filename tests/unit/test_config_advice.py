@@ -8,14 +8,26 @@ import pytest
 
 from notifier.config import Config, json_schema, warnings
 from notifier.config.advice import covers
+from notifier.config.calendars import CalendarConfig
 from notifier.config.document import parse, plain
 from notifier.config.explain import SINK_MODELS, keys
 from notifier.config.model import GuardsConfig, HttpConfig, SourceConfig
-from notifier.config.rules import RuleConfig, When
+from notifier.config.rules import RuleConfig, When, While
+from tests.support.configs import config_with
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = [ROOT / "config/notifier.yaml", *sorted((ROOT / "config/examples").glob("*.yaml"))]
-MODELS = [Config, SourceConfig, HttpConfig, GuardsConfig, RuleConfig, When, *SINK_MODELS.values()]
+MODELS = [
+    Config,
+    SourceConfig,
+    HttpConfig,
+    GuardsConfig,
+    CalendarConfig,
+    RuleConfig,
+    When,
+    While,
+    *SINK_MODELS.values(),
+]
 
 
 def config_of(*rules, sinks=("log",), **more):
@@ -55,6 +67,67 @@ def test_names_rules_that_can_never_match(when, told):
     assert len(found) == 1
     assert found[0].startswith('rules[0] "r0" can never match: ')
     assert told in found[0]
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"entity": "connection", "category": "x"}, '"category" is only of a milestone'),
+        ({"entity": ["connection", "milestone"], "carrier": "c"}, '"carrier" is only of a group_connection'),
+        ({"entity": ["group_connection", "milestone"], "carrier": "c", "category": "x"}, "is only of a"),
+        ({"entity": "milestone", "status": ["a", "b"], "not_status": ["b", "a"]}, "exclude each other"),
+    ],
+)
+def test_names_conditions_that_can_never_hold(asked, told):
+    found = warnings(config_of({"while": asked}))
+    assert len(found) == 1
+    assert found[0].startswith('rules[0] "r0" can never match: ')
+    assert told in found[0]
+
+
+NEEDS = {"entity": "group_connection", "status": "needs_attention"}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_hidden"),
+    [
+        ({}, {}, True),
+        ({}, {"for": "10m"}, True),
+        ({"for": "10m"}, {"for": "10m"}, True),
+        ({"for": "10m"}, {"for": "1h"}, True),
+        ({"for": "1h"}, {"for": "10m"}, False),
+        ({"for": "1h"}, {}, False),
+        ({"for": "1bd"}, {"for": "2bd"}, False),  # no lie, but nothing that is sure
+        ({}, {"while": {**NEEDS, "carrier": "c"}}, True),
+        ({"while": {**NEEDS, "carrier": "c"}}, {}, False),
+        ({"while": {"entity": "group_connection"}}, {"while": {**NEEDS, "not_status": "x"}}, True),
+        ({"while": {"entity": "group_connection", "not_status": "x"}}, {}, True),
+        ({"while": {"entity": "group_connection", "unchanged": "1d"}}, {}, False),
+        ({"include_existing": "no"}, {}, False),
+        ({"calendar": "office"}, {}, False),
+        ({"calendar": "office", "for": "1h"}, {"calendar": "office", "for": "2h"}, True),
+        ({}, {"notify": ["ops#other"]}, False),
+        ({"notify": ["log"]}, {"notify": ["log"]}, False),  # a program hears of every alert
+        ({"when": {"to": "needs_attention"}, "while": None}, {}, False),
+    ],
+)
+def test_names_alerts_that_a_channel_never_hears_of(first, second, is_hidden):
+    rules = [{"notify": ["ops"], "while": NEEDS, **rule} for rule in (first, second)]
+    text = "".join(
+        f"  - {json.dumps({'name': f'r{at}'} | {key: value for key, value in rule.items() if value})}\n"
+        for at, rule in enumerate(rules)
+    )
+    config = config_with(
+        text,
+        '  log: {type: console}\n  ops: {type: slack, token: xoxb-1, channel: "#ops"}\n',
+        "calendars: {office: {timezone: UTC}}",
+    )
+    found = [line for line in warnings(config) if "never reaches" in line]
+    assert len(found) == is_hidden, found
+    if is_hidden:
+        assert found[0].startswith(
+            'rules[1] "r1" never reaches the sink "ops": rules[0] "r0" stands above it'
+        )
 
 
 @pytest.mark.parametrize(

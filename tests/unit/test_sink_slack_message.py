@@ -104,6 +104,57 @@ def test_every_type_of_event_has_a_title(type_, changes, title):
     assert render(group_event(type_, **changes)).blocks[0]["text"]["text"] == f"⚠️ {title}"
 
 
+def alert_event(what, *, status="needs_attention", timestamp="2026-11-24T01:03:08.000Z", **alert):
+    body = group_event(
+        f"alert.{what}", entity={**group_event()["data"]["entity"], "status": status}, to=status
+    )
+    body["timestamp"] = timestamp
+    body["data"]["alert"] = {
+        "since": "2026-11-23T22:01:07.120Z",
+        "since_after": "2026-11-23T22:00:07.001Z",
+        "occurrence": 1,
+        "end": None,
+        "unchanged": False,
+        **alert,
+    }
+    return body
+
+
+@pytest.mark.parametrize(
+    ("body", "title", "course"),
+    [
+        (alert_event("opened"), "⚠️ Acme Corp · Guardian needs attention", None),
+        (alert_event("opened", status="odd one"), "⚠️ Acme Corp · Guardian is odd one", None),
+        (alert_event("opened", occurrence=2), "⚠️ Acme Corp · Guardian needs attention", "2nd time in 30 days"),
+        (alert_event("opened", occurrence=13), "⚠️ Acme Corp · Guardian needs attention", "13th time in 30 days"),
+        (alert_event("reminder", occurrence=3), "⚠️ Acme Corp · Guardian still needs attention", "For 3 h 2 min"),
+        (alert_event("reminder", since_after=None, timestamp="2026-11-26T01:03:07Z"), "⚠️ Acme Corp · Guardian still needs attention", "For at least 2 d 3 h"),
+        (alert_event("opened", unchanged=True, status="pending"), "⚠️ Acme Corp · Guardian does not move: Pending", None),
+        (alert_event("reminder", unchanged=True, status="pending"), "⚠️ Acme Corp · Guardian still does not move: Pending", "For 3 h 2 min"),
+        (alert_event("resolved", end="completed", status="completed"), "✅ Acme Corp · Guardian is completed", "After 3 h 2 min"),
+        (alert_event("resolved", end="moved", status="pending"), "🔵 Acme Corp · Guardian moved on: Processing → Pending", "After 3 h 2 min"),
+        (alert_event("resolved", end="moved", unchanged=True), "🔵 Acme Corp · Guardian has moved again: Processing → Needs Attention", "After 3 h 2 min"),
+        (alert_event("resolved", end="moved", unchanged=True, status="processing"), "🔵 Acme Corp · Guardian has moved again", "After 3 h 2 min"),
+        (alert_event("resolved", end="removed"), "⚪ Acme Corp · Guardian is no longer listed by Clasp", "After 3 h 2 min"),
+        (alert_event("resolved", end="rule"), "⚪ Acme Corp · Guardian is no longer watched: its rule has changed", "After 3 h 2 min"),
+        (alert_event("resolved", end="moved", timestamp="2026-11-23T22:01:30Z"), "🔵 Acme Corp · Guardian moved on: Processing → Needs Attention", "After less than a minute"),
+    ],
+)  # fmt: skip
+def test_an_alert_says_how_it_stands_and_how_it_ended(body, title, course):
+    header, section, *_ = render(body).blocks
+    assert header["text"]["text"] == title
+    assert section.get("text", {}).get("text") == course
+    assert "Began between <!date^" in shown(body) or "So since <!date^" in shown(body)
+
+
+def test_what_to_do_is_said_for_as_long_as_there_is_something_to_do():
+    opened, resolved = alert_event("opened"), alert_event("resolved", end="completed")
+    for body in (opened, resolved):
+        body["data"]["note"] = "Look."
+    assert "What to do" in shown(opened)
+    assert "What to do" not in shown(resolved)
+
+
 def test_an_update_tells_old_and_new_values():
     changed = {"group_id": ["00123", "00456"], "completed_at": [None, "2026-11-23T10:00:00Z"]}
     said = render(group_event("group_connection.updated", changed=changed, to="processing"))
@@ -189,7 +240,17 @@ VALUES = (
 )
 TYPES = st.sampled_from(["connection", "group_connection", "milestone", "notifier", "x"]).flatmap(
     lambda kind: st.sampled_from(
-        ["added", "status_changed", "updated", "removed", "reappeared", "baseline"]
+        [
+            "added",
+            "status_changed",
+            "updated",
+            "removed",
+            "reappeared",
+            "baseline",
+            "opened",
+            "reminder",
+            "resolved",
+        ]
     ).map(lambda verb: f"{kind}.{verb}")
 )
 
@@ -213,6 +274,17 @@ TYPES = st.sampled_from(["connection", "group_connection", "milestone", "notifie
             "note": VALUES,
             "links": VALUES | st.dictionaries(HOSTILE, HOSTILE, max_size=8),
             "rule": VALUES,
+            "alert": VALUES
+            | st.fixed_dictionaries(
+                {},
+                optional={
+                    "since": VALUES | st.just("2026-11-23T22:00:07Z"),
+                    "since_after": VALUES | st.just("0001-01-01T00:00:00Z"),
+                    "end": VALUES | st.sampled_from(["completed", "moved", "removed", "rule"]),
+                    "occurrence": VALUES | st.integers(),
+                    "unchanged": VALUES | st.booleans(),
+                },
+            ),
         },
     ),
 )  # fmt: skip

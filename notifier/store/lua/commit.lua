@@ -5,11 +5,12 @@ KEYS[2] lease    hash    who polls: number, holder, until
 KEYS[3] state    hash    connection id -> encoded state
 KEYS[4] history  stream  one entry an event
 KEYS[5] inbox    stream  what people wrote; the entries this commit applied are removed
+KEYS[6] alerts   hash    one field an alert
 
 ARGV    fence, holder, expected version ('' for a new deployment), new version, now (us),
         history min id, last inbox id applied ('' for none),
-        then five counted lists: meta pairs, state pairs, state ids to delete, history entries (JSON),
-        owed triples (sink, lane key, delivery)
+        then six counted lists: meta pairs, state pairs, state ids to delete, alert pairs ('': to delete),
+        history entries (JSON), owed triples (sink, lane key, delivery)
 
 Lanes are built from the tag of KEYS[1]: lanes:SINK (zset) and lane:SINK:KEY (list). All checks come before
 the first write, and a write that the server refuses takes back those before it (try.lua): so the version comes
@@ -33,6 +34,7 @@ end
 local meta, meta_end = list(2)
 local states, states_end = list(2)
 local forgotten, forgotten_end = list(1)
+local alerts, alerts_end = list(2)
 local history, history_end = list(1)
 local owed, owed_end = list(3)
 
@@ -42,10 +44,13 @@ for entry = owed, owed_end, 3 do
   local sink, key = ARGV[entry], ARGV[entry + 1]
   push(prefix .. 'lanes:' .. sink, prefix .. 'lane:' .. sink .. ':' .. key, key, now, ARGV[entry + 2])
 end
-for entry = forgotten, forgotten_end do
-  local state = try(nil, 'HGET', KEYS[3], ARGV[entry])
-  try(function() return state and {'HSET', KEYS[3], ARGV[entry], state} or nil end, 'HDEL', KEYS[3], ARGV[entry])
+local function put(hash, field, value)  -- '': to delete
+  local before = try(nil, 'HGET', hash, field)
+  local function back() return before and {'HSET', hash, field, before} or {'HDEL', hash, field} end
+  if value == '' then try(back, 'HDEL', hash, field) else try(back, 'HSET', hash, field, value) end
 end
+for entry = forgotten, forgotten_end do put(KEYS[3], ARGV[entry], '') end
+for entry = alerts, alerts_end, 2 do put(KEYS[6], ARGV[entry], ARGV[entry + 1]) end
 try(nil, 'XTRIM', KEYS[4], 'MINID', '~', ARGV[6])
 if states <= states_end then try(nil, 'HSET', KEYS[3], unpack(ARGV, states, states_end)) end
 try(nil, 'HSET', KEYS[1], 'version', version, unpack(ARGV, meta, meta_end))

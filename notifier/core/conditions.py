@@ -1,0 +1,147 @@
+"""``while`` rules, ready to be applied: what they ask of an entity, and how they count time. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from notifier.config import BusinessDays, CalendarConfig, Config, RuleConfig, While, is_among
+from notifier.core.alerts import Subject, Timing
+from notifier.core.calendars import Calendar
+from notifier.core.events import Names
+from notifier.core.selection import Traits, selects
+from notifier.models import ConnectionState, EntityState, Kind
+
+_NEVER = "9999-12-31T00:00:00.000Z"
+_WEEKDAYS = Calendar(ZoneInfo("UTC"))  # what a business day is where no calendar says it
+
+
+class Condition(msgspec.Struct, frozen=True):
+    """One ``while`` rule. ``tag`` changes with all of it that an alert's course depends on."""
+
+    rule: RuleConfig
+    asked: While
+    timing: Timing
+    tag: str
+
+    def may_match(self, id_: str, state: ConnectionState) -> bool:
+        """Whether anything of a connection is as the rule asks, as far as can be said without names."""
+        return any(
+            self.matches(subject, Names()) is not False
+            for subject in subjects(id_, state, (), kinds=self.asked.entity)
+        )
+
+    def matches(self, subject: Subject, names: Names) -> bool | None:
+        """Whether an entity is as the rule asks, time aside; None where that hangs on a name not known."""
+        status = subject.status
+        if self.asked.status and not is_among(status, self.asked.status):
+            return False
+        if is_among(status, self.asked.not_status):
+            return False
+        return selects(self.asked.entity, self.asked, _traits(subject, names))
+
+
+def conditions(config: Config) -> tuple[Condition, ...]:
+    """The ``while`` rules of a configuration, in their order."""
+    calendars = {name: calendar_of(calendar) for name, calendar in config.calendars.items()}
+    return tuple(
+        Condition(
+            rule,
+            rule.while_,
+            _timing(rule, rule.while_, calendars.get(rule.calendar or "")),
+            _tag(rule, rule.while_, config.calendars.get(rule.calendar or "")),
+        )
+        for rule in config.rules
+        if rule.while_ is not None
+    )
+
+
+def subjects(
+    id_: str, state: ConnectionState, moved: Iterable[tuple[Kind, str]], *, kinds: Iterable[Kind]
+) -> Iterator[Subject]:
+    """The live entities of a live connection, of these kinds; ``moved`` are those that just changed."""
+    moved = set(moved)
+    entities: Mapping[Kind, Mapping[str, EntityState]] = {
+        Kind.GROUP_CONNECTION: state.group_connections,
+        Kind.MILESTONE: state.milestones,
+    }
+    for kind in kinds:
+        if kind is Kind.CONNECTION:
+            yield Subject(kind, id_, id_, state.fields, state.fields, state.sequence, bool(moved))
+            continue
+        for child, entity in entities[kind].items():
+            if entity.removed_at is None:
+                is_moved = (kind, child) in moved
+                yield Subject(kind, child, id_, entity.fields, state.fields, entity.revision, is_moved)
+
+
+def calendar_of(config: CalendarConfig) -> Calendar:
+    """A calendar as the configuration words it."""
+    dates = frozenset(day for day in config.holidays if isinstance(day, date))
+    public = [_public(place) for place in config.holidays if isinstance(place, str)]
+
+    def is_holiday(day: date) -> bool:
+        return day in dates or any(day in days for days in public)
+
+    return Calendar(config.timezone, frozenset().union(*config.days), config.hours, is_holiday)
+
+
+def _public(place: str) -> Any:
+    """The public holidays of a country or of a part of one."""
+    import holidays  # noqa: PLC0415 - hundreds of countries: only for who asks
+
+    country, _, part = place.partition("-")
+    return holidays.country_holidays(country, subdiv=part or None)
+
+
+def _timing(rule: RuleConfig, asked: While, calendar: Calendar | None) -> Timing:
+    hold = rule.for_ if rule.for_ is not None or calendar is None else timedelta()  # at once, when it is open
+    quiet, hold_by, remind = (
+        None if span is None else _after(span, calendar) for span in (asked.unchanged, hold, rule.remind)
+    )
+    return Timing(quiet, hold_by, remind)
+
+
+def _after(span: timedelta | BusinessDays, calendar: Calendar | None) -> Callable[[str], str]:
+    """A moment -> the moment so much later, both as text."""
+
+    def later(moment: str) -> str:
+        at = datetime.fromisoformat(moment)
+        if isinstance(span, BusinessDays):
+            day = (calendar or _WEEKDAYS).add_days(at, span.count)
+            end = day and (calendar or _WEEKDAYS).next_open(day)
+        else:
+            end = calendar.add_time(at, span) if calendar else at + span
+        if end is None:
+            return _NEVER
+        return end.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    return later
+
+
+def _tag(rule: RuleConfig, asked: While, calendar: CalendarConfig | None) -> str:
+    spans = (asked, rule.for_, rule.remind, calendar)
+    return hashlib.blake2b(repr(spans).encode(), digest_size=8).hexdigest()
+
+
+def _traits(subject: Subject, names: Names) -> Traits:
+    fields, employer = subject.fields, subject.above.get("employer")
+    name, external_id = (
+        names.employers.get(employer, (None, None)) if isinstance(employer, str) else (None,) * 2
+    )
+    carrier = fields.get("carrier") if subject.kind is Kind.GROUP_CONNECTION else None
+    return Traits(
+        subject.kind,
+        fields.get("category"),
+        carrier,
+        fields.get("group_id"),
+        subject.connection,
+        (employer, external_id),
+        names.carriers.get(carrier) if isinstance(carrier, str) else None,
+        name,
+    )

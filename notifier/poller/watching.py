@@ -1,0 +1,189 @@
+"""The alerts' part of a poll: looks, the passing of time, and the first look of a rule that is new.
+
+What a poll changes of a connection and what that means for its alerts is one commit. Time passes only for
+what this poll has seen; a rule's first look needs a Complete snapshot. Where nothing changed and nothing is
+due, all of this costs one comparison.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+
+import msgspec
+
+from notifier.clock import iso
+from notifier.core import codec
+from notifier.core.alerts import Alert
+from notifier.core.book import Book
+from notifier.core.diff import ChildKey
+from notifier.core.events import Names, Origin
+from notifier.core.watch import Fresh, Turn, Watch
+from notifier.models import ConnectionState, Kind
+from notifier.poller.commits import CHUNK, Chain, Change, event_entry, turned
+from notifier.poller.look import ConnectionChild, Memory, Settings, Tools
+from notifier.store.state import Commit, Meta
+
+
+class Watching:
+    """One poll's work on alerts."""
+
+    def __init__(
+        self, tools: Tools, settings: Settings, memory: Memory, meta: Meta, chain: Chain, budget: int
+    ) -> None:
+        self._tools = tools
+        self._memory = memory
+        self._meta = meta
+        self._chain = chain
+        self._budget = budget
+        self._watched = {rule.rule.name: f"{meta.epoch}:{rule.tag}" for rule in tools.router.conditions}
+        self._fresh = {name: tag for name, tag in self._watched.items() if meta.watched.get(name) != tag}
+        self.origin = Origin(settings.name, meta.epoch, iso(tools.store.now()), meta.complete_at)
+        self._employers: dict[str, tuple[str | None, str | None]] = {}
+        self._carriers: dict[str, str | None] = {}
+        self.names = Names(self._employers, self._carriers)  # grows with what is looked up
+        self._book = Book({})
+        self.watch = self._new_watch(Fresh())
+
+    @property
+    def written(self) -> Mapping[str, Alert | None]:
+        """The alerts that this poll changes."""
+        return self.watch.written
+
+    async def begin(self, changes: Collection[Change], *, is_complete: bool) -> None:
+        """Read what must be known before the first commit."""
+        if self._memory.book is None:
+            self._memory.book = Book(await self._tools.store.alerts())
+        self._book = self._memory.book
+        self.watch = self._new_watch(Fresh(self._fresh, self._meta.watched, is_complete))
+        if changes:
+            employers, carriers = _told_of(changes)
+            if self._watched:
+                for change in changes:
+                    _note(change.diff.state, employers, carriers)
+            await self._look_up(employers, carriers)
+
+    async def let_time_pass(
+        self, looked_at: Callable[[], Collection[str]], unseen: Iterable[ConnectionChild]
+    ) -> None:
+        """Take the steps that are due of what this poll has looked at, but for children it did not see."""
+        due = self._book.due(self.origin.seen_at)
+        if not due:
+            return
+        seen = looked_at()
+        below: dict[str, set[ChildKey]] = {}
+        for id_, child in unseen:
+            below.setdefault(id_, set()).add(child)
+        await self._look_up_alerts(alert for id_ in due for alert in self._book.of(id_).values())
+        await self._commit(
+            turn
+            for id_ in sorted(due)
+            for turn in self.watch.passed(id_, below.get(id_, ()) if id_ in seen else None)
+        )
+
+    async def look_first(self, changes: Collection[Change], last: Commit) -> Commit:
+        """Rules that are new, other than before, or gone; the poll's last commit with what that adds.
+
+        What this poll changed has been looked at.
+        """
+        if self._meta.watched == self._watched:
+            return last
+        looked_at = {change.id for change in changes}
+        live: set[str] = set()
+        batch: dict[str, ConnectionState] = {}
+        async for id_, value in self._tools.store.all_states():
+            if not codec.is_tombstone(value):
+                live.add(id_)
+                if self._fresh and id_ not in looked_at:
+                    batch[id_] = codec.decode(value, self._chain.words)
+            if len(batch) >= CHUNK:
+                await self._look_at(batch)
+                batch = {}
+        await self._look_at(batch)
+        await self._end_what_is_gone(live)
+        said = list(self.watch.already())
+        self._chain.events += len(said)
+        return msgspec.structs.replace(
+            last,
+            meta={**last.meta, "watched": self._watched},
+            history=[*last.history, *(event_entry(event) for event, _ in said)],
+            owed=[*last.owed, *(owed for _, owed in said)],
+        )
+
+    async def _look_at(self, states: Mapping[str, ConnectionState]) -> None:
+        fresh = [rule for rule in self._tools.router.conditions if rule.rule.name in self._fresh]
+        employers: set[str] = set()
+        carriers: set[str] = set()
+        for id_, state in states.items():
+            if any(rule.may_match(id_, state) for rule in fresh):
+                _note(state, employers, carriers)
+        await self._look_up(employers, carriers)
+        await self._commit(
+            turn for id_, state in states.items() for turn in self.watch.seen_first(id_, state)
+        )
+
+    async def _end_what_is_gone(self, live: Collection[str]) -> None:
+        gone = [
+            (key, alert)
+            for key, alert in self._book.items()
+            if alert.rule not in self._watched or alert.subject.connection not in live
+        ]
+        await self._look_up_alerts(alert for _, alert in gone)
+        await self._commit(self._ends(gone, live))
+
+    def _ends(self, gone: Iterable[tuple[str, Alert]], live: Collection[str]) -> Iterator[Turn]:
+        for key, alert in gone:
+            if key not in self.watch.written:
+                rule_is_gone = alert.rule not in self._watched
+                if rule_is_gone and alert.subject.connection in live:
+                    yield from self.watch.freed(alert.subject.connection)
+                yield from self.watch.ended(key, alert, rule_is_gone=rule_is_gone)
+
+    async def _commit(self, turns: Iterable[Turn]) -> None:
+        for commit in turned(turns):
+            await self._chain.commit(commit, {})
+            self._chain.events += len(commit.history)
+
+    async def _look_up_alerts(self, alerts: Iterable[Alert]) -> None:
+        employers: set[str] = set()
+        carriers: set[str] = set()
+        for alert in alerts:
+            _add(employers, alert.subject.above.get("employer"))
+            _add(carriers, alert.subject.fields.get("carrier"))
+        await self._look_up(employers, carriers)
+
+    async def _look_up(self, employers: set[str], carriers: set[str]) -> None:
+        """Learn these names, within what is left of the poll's budget."""
+        unknown = employers - self._employers.keys(), carriers - self._carriers.keys()
+        found, asked = await self._tools.names.look_up(*unknown, self._budget)
+        self._budget -= asked
+        self._employers.update(found.employers)
+        self._carriers.update(found.carriers)
+
+    def _new_watch(self, fresh: Fresh) -> Watch:
+        router = self._tools.router
+        return Watch(self._book, router.conditions, router, self.origin, self.names, fresh)
+
+
+def _told_of(changes: Iterable[Change]) -> tuple[set[str], set[str]]:
+    """The employers and carriers that the events of these changes mention."""
+    employers: set[str] = set()
+    carriers: set[str] = set()
+    for change in changes:
+        if change.diff.transitions:
+            _add(employers, change.diff.state.fields.get("employer"))
+        for step in change.diff.transitions:
+            if step.kind is Kind.GROUP_CONNECTION:
+                _add(carriers, step.fields.get("carrier"))
+    return employers, carriers
+
+
+def _note(state: ConnectionState, employers: set[str], carriers: set[str]) -> None:
+    """The employer and the carriers of a connection."""
+    _add(employers, state.fields.get("employer"))
+    for group in state.group_connections.values():
+        _add(carriers, group.fields.get("carrier"))
+
+
+def _add(ids: set[str], id_: object) -> None:
+    if isinstance(id_, str):
+        ids.add(id_)
