@@ -239,7 +239,7 @@ class Model:
         gone_at = entity and (entity.gone_at if entity.gone_at is not None else known.own.gone_at)
         if gone_at is None or not self._is_old(gone_at, now):
             return step
-        status = step.now if step.kind != CONNECTION else shown.fields.get("status")
+        status = step.now if step.kind != CONNECTION or "status" in shown.fields else None
         return step._replace(verb="added", now=status)
 
     # --- believing ---

@@ -69,6 +69,20 @@ def test_the_judge_knows_that_what_was_forgotten_and_shows_only_its_id_is_not_to
             bench.close()
 
 
+def test_the_judge_takes_no_other_of_two_contradicting_items_than_the_one_that_was_told():
+    with quiet_log(), running_server(binaries()["bundled"]) as path:
+        bench = Bench(path)
+        try:
+            steps = type("Machine", (Machine,), {"bench": bench})()
+            steps.begin(size=7, what="")
+            steps.goes_and_returns(
+                is_child=False, place=3, polls=["contradicts before"], restarts=False, seconds=31 * 86_400
+            )
+            steps.teardown()
+        finally:
+            bench.close()
+
+
 def _one_absence_is_a_removal(patch: pytest.MonkeyPatch) -> None:
     proven_at_once = Absences.missed
 
