@@ -20,6 +20,7 @@ from notifier.cli.common import (
 from notifier.config import Config
 from notifier.core.alerts import Alert, Phase
 from notifier.core.events import Names
+from notifier.poller.names import name_keys, names_of
 
 
 def add_to(app: typer.Typer) -> None:
@@ -63,13 +64,9 @@ def list_(
 async def _read(config: Config) -> tuple[list[Alert], Names]:
     async with open_stores(config) as store:
         alerts = list((await store.state.alerts()).values())
-        keys = {f"employer:{alert.subject.above.get('employer')}" for alert in alerts}
-        keys |= {f"carrier:{alert.subject.fields.get('carrier')}" for alert in alerts}
-        known = await store.names.get(sorted(keys)) if keys else {}
-        return alerts, Names(
-            {key.partition(":")[2]: tuple(name) for key, name in known.items() if name and key[0] == "e"},
-            {key.partition(":")[2]: name[0] for key, name in known.items() if name and key[0] == "c"},
-        )
+        employers = {str(alert.subject.above.get("employer")) for alert in alerts}
+        carriers = {str(alert.subject.fields.get("carrier")) for alert in alerts}
+        return alerts, names_of(await store.names.get(name_keys(employers, carriers)))
 
 
 def _entry(alert: Alert) -> dict[str, Any]:
@@ -91,8 +88,8 @@ def _row(alert: Alert, names: Names) -> dict[str, Any]:
         "rule": alert.rule,
         "phase": alert.phase,
         "since": since,
-        "employer": (names.employers.get(employer) or (None,))[0] or employer if employer else None,
-        "carrier": names.carriers.get(carrier) or carrier if carrier else None,
+        "employer": names.employer(employer)[0] or employer,
+        "carrier": names.carrier(carrier) or carrier,
         "status": alert.subject.status,
         "entity": alert.subject.id,
         "times": len(alert.times),

@@ -123,15 +123,20 @@ def _never(rule: RuleConfig) -> str:
 
 def _never_at(when: When) -> str:
     for name, asked, refused in (("from", when.from_, when.not_from), ("to", when.to, when.not_to)):
-        if asked and all(is_among(status, refused) for status in asked):
+        if _is_refused(asked, refused):
             return f'"{name}" and "not_{name}" exclude each other'
     if when.from_ and when.to and all(is_among(status, (old,)) for old in when.from_ for status in when.to):
         return '"from" and "to" are the same status'
     return next((reason for reason, left in _narrowed(when) if not left), "")
 
 
+def _is_refused(asked: tuple[Any, ...], refused: tuple[Any, ...]) -> bool:
+    """Whether all that is asked for is refused as well."""
+    return bool(asked) and all(is_among(status, refused) for status in asked)
+
+
 def _never_while(asked: While) -> str:
-    if asked.status and all(is_among(status, asked.not_status) for status in asked.status):
+    if _is_refused(asked.status, asked.not_status):
         return '"status" and "not_status" exclude each other'
     left = set(asked.entity)
     for key, kind in _KIND_OF_KEY.items():

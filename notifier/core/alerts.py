@@ -10,7 +10,7 @@ Moments are ISO 8601 in UTC, as everywhere in the store; they compare as text.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -18,6 +18,7 @@ import msgspec
 
 from notifier.models import Kind
 
+EntityKey = tuple[Kind, str]
 REMEMBERED = timedelta(days=30)  # how long an occurrence counts for "3rd time in 30 days"
 _MOST_REMEMBERED = 100
 
@@ -265,5 +266,10 @@ def _forget_at(times: tuple[str, ...]) -> str | None:
 
 
 def _shifted(moment: str, by: timedelta) -> str:
-    """The moment so much later, written in the same way."""
-    return (datetime.fromisoformat(moment) + by).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    """The moment so much later."""
+    return moment_text(datetime.fromisoformat(moment) + by)
+
+
+def moment_text(at: datetime) -> str:
+    """As every moment of an alert is written: UTC, to the millisecond."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
 
 from notifier.config import BusinessDays, CalendarConfig, Config, RuleConfig, While, is_among
-from notifier.core.alerts import Subject, Timing
+from notifier.core.alerts import EntityKey, Subject, Timing, moment_text
 from notifier.core.calendars import Calendar
 from notifier.core.events import Names
 from notifier.core.selection import Traits, selects
@@ -29,12 +29,15 @@ class Condition(msgspec.Struct, frozen=True):
     timing: Timing
     tag: str
 
-    def may_match(self, id_: str, state: ConnectionState) -> bool:
-        """Whether anything of a connection is as the rule asks, as far as can be said without names."""
-        return any(
-            self.matches(subject, Names()) is not False
+    def matching(self, id_: str, state: ConnectionState, names: Names) -> set[EntityKey]:
+        """The live entities of a connection that are as the rule asks, or may be, for all that is known."""
+        if state.removed_at is not None:
+            return set()
+        return {
+            (subject.kind, subject.id)
             for subject in subjects(id_, state, (), kinds=self.asked.entity)
-        )
+            if self.matches(subject, names) is not False
+        }
 
     def matches(self, subject: Subject, names: Names) -> bool | None:
         """Whether an entity is as the rule asks, time aside; None where that hangs on a name not known."""
@@ -62,7 +65,7 @@ def conditions(config: Config) -> tuple[Condition, ...]:
 
 
 def subjects(
-    id_: str, state: ConnectionState, moved: Iterable[tuple[Kind, str]], *, kinds: Iterable[Kind]
+    id_: str, state: ConnectionState, moved: Iterable[EntityKey], *, kinds: Iterable[Kind]
 ) -> Iterator[Subject]:
     """The live entities of a live connection, of these kinds; ``moved`` are those that just changed."""
     moved = set(moved)
@@ -117,9 +120,7 @@ def _after(span: timedelta | BusinessDays, calendar: Calendar | None) -> Callabl
             end = day and (calendar or _WEEKDAYS).next_open(day)
         else:
             end = calendar.add_time(at, span) if calendar else at + span
-        if end is None:
-            return _NEVER
-        return end.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return _NEVER if end is None else moment_text(end)
 
     return later
 
@@ -131,9 +132,7 @@ def _tag(rule: RuleConfig, asked: While, calendar: CalendarConfig | None) -> str
 
 def _traits(subject: Subject, names: Names) -> Traits:
     fields, employer = subject.fields, subject.above.get("employer")
-    name, external_id = (
-        names.employers.get(employer, (None, None)) if isinstance(employer, str) else (None,) * 2
-    )
+    name, external_id = names.employer(employer)
     carrier = fields.get("carrier") if subject.kind is Kind.GROUP_CONNECTION else None
     return Traits(
         subject.kind,
@@ -142,6 +141,6 @@ def _traits(subject: Subject, names: Names) -> Traits:
         fields.get("group_id"),
         subject.connection,
         (employer, external_id),
-        names.carriers.get(carrier) if isinstance(carrier, str) else None,
+        names.carrier(carrier),
         name,
     )

@@ -27,6 +27,14 @@ class Names(msgspec.Struct, frozen=True):
     employers: Mapping[str, tuple[str | None, str | None]] = {}
     carriers: Mapping[str, str | None] = {}
 
+    def employer(self, id_: Any) -> tuple[str | None, str | None]:
+        """Name and external id; the id may be anything that the source says."""
+        return self.employers.get(id_, (None, None)) if isinstance(id_, str) else (None, None)
+
+    def carrier(self, id_: Any) -> str | None:
+        """The name; the id may be anything that the source says."""
+        return self.carriers.get(id_) if isinstance(id_, str) else None
+
 
 class Origin(msgspec.Struct, frozen=True):
     """What all events of one poll share; the moments are ISO 8601 in UTC."""
@@ -186,9 +194,7 @@ def _around(
 ) -> dict[str, Any]:
     """The connection of an entity, with its employer, and the carrier of a group connection."""
     employer = above.get("employer")
-    name, external_id = (
-        names.employers.get(employer, (None, None)) if isinstance(employer, str) else (None, None)
-    )
+    name, external_id = names.employer(employer)
     around: dict[str, Any] = {
         "connection": {
             "id": id_,
@@ -199,10 +205,7 @@ def _around(
     }
     if kind is Kind.GROUP_CONNECTION:
         carrier = fields.get("carrier")
-        around["carrier"] = {
-            "id": carrier,
-            "name": names.carriers.get(carrier) if isinstance(carrier, str) else None,
-        }
+        around["carrier"] = {"id": carrier, "name": names.carrier(carrier)}
     return around
 
 

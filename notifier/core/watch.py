@@ -21,6 +21,7 @@ from notifier.config import Target, parse_target
 from notifier.core.alerts import (
     Alert,
     End,
+    EntityKey,
     Look,
     Phase,
     Step,
@@ -38,7 +39,6 @@ from notifier.core.events import Event, Names, Origin, alert_id, from_alert, sum
 from notifier.core.rules import Router
 from notifier.models import ConnectionState, Kind, Owed
 
-EntityKey = tuple[Kind, str]
 _MOST_NAMED = 5  # carriers in a summary
 
 
@@ -199,7 +199,7 @@ class Watch:
         first = self._fresh.rules.get(rule, "")
         is_blind = bool(first) and not self._fresh.is_due  # to what was so before
         known = {key: alert for key, alert in self._of(id_).items() if alert.rule == rule}
-        were = self._matching(condition, id_, stored) if first and stored is not None else ()
+        were = condition.matching(id_, stored, self.names) if first and stored is not None else ()
         if state.removed_at is None:
             for subject in subjects(id_, state, moved, kinds=asked.entity):
                 key = _key(rule, subject.kind, id_, subject.id)
@@ -217,16 +217,6 @@ class Watch:
         for key, alert in known.items():
             is_asked = alert.subject.kind in asked.entity
             yield key, alert, (removed if is_asked else dismissed)(alert, self._look)
-
-    def _matching(self, condition: Condition, id_: str, state: ConnectionState) -> set[EntityKey]:
-        """The entities of a connection that are as a rule asks."""
-        if state.removed_at is not None:
-            return set()
-        return {
-            (subject.kind, subject.id)
-            for subject in subjects(id_, state, (), kinds=condition.asked.entity)
-            if condition.matches(subject, self.names) is not False
-        }
 
     def _take(
         self, condition: Condition | None, key: str, before: Alert | None, step: Step
@@ -328,7 +318,7 @@ class Watch:
     def _counted(self, alerts: Collection[Alert]) -> str:
         """How many there are, and at which carriers."""
         carriers = Counter(
-            self.names.carriers.get(id_) or id_
+            self.names.carrier(id_) or id_
             for alert in alerts
             if isinstance(id_ := alert.subject.fields.get("carrier"), str)
         )

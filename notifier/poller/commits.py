@@ -15,12 +15,12 @@ import msgspec
 import structlog
 
 from notifier.core import codec
-from notifier.core.alerts import Alert
+from notifier.core.alerts import Alert, EntityKey
 from notifier.core.codec import Words
 from notifier.core.diff import Diff
 from notifier.core.events import Event, Names, Origin, from_transition
 from notifier.core.rules import Router
-from notifier.core.watch import EntityKey, Turn, Watch
+from notifier.core.watch import Turn, Watch
 from notifier.models import ConnectionState, Owed
 from notifier.poller.traversal import live_counts
 from notifier.store.state import Commit, Lease, Meta, StateStore

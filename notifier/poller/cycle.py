@@ -13,6 +13,7 @@ from notifier.clasp.decode import Unreadable, read
 from notifier.clock import iso
 from notifier.core import codec
 from notifier.core.alerts import Alert
+from notifier.core.book import Book
 from notifier.core.diff import Diff, diff, highest_revision, missing_children, remove
 from notifier.core.removals import Held, held_kinds
 from notifier.core.view import Learned
@@ -77,17 +78,29 @@ class Cycle:
         held = self._guard(seen, missing, missing_below)
         gone, found = await self._confirm(missing, held)
         changes = self._changes(seen, found, gone, missing_below, held)
-        watching = Watching(self._tools, self._settings, self._memory, self._meta, self._chain, self._budget)
-        await watching.begin(changes, is_complete=isinstance(outcome, Complete))
+        watching = Watching(
+            tools,
+            self._settings,
+            await self._book(),
+            self._meta,
+            self._chain,
+            self._budget,
+            is_complete=isinstance(outcome, Complete),
+        )
         await self._commit(changes, watching)
         last = self._forgetting_the_old(changes)
-        unseen = {(id_, child) for id_, child in missing_below if id_ not in gone}
-        await watching.let_time_pass(lambda: self._looked_at(seen) - gone.keys(), unseen)
+        await watching.let_time_pass(lambda: self._looked_at(seen) - gone.keys(), missing_below)
         if isinstance(outcome, Complete):
             last = await watching.look_first(changes, last)
         self._written = watching.written
         self._learned = self._learn(seen, found, changes, missing_below)
         return Findings(outcome, seen, self._still_held(held, missing, missing_below), last=last)
+
+    async def _book(self) -> Book:
+        """The alerts as committed, read where this memory does not hold them yet."""
+        if self._memory.book is None:
+            self._memory.book = Book(await self._tools.store.alerts())
+        return self._memory.book
 
     def _looked_at(self, seen: Seen) -> set[str]:
         """The connections of which this poll knows how they are."""
@@ -285,7 +298,10 @@ class Cycle:
         }
 
     async def _commit(self, changes: list[Change], watching: Watching) -> None:
+        if not changes:
+            return
         chain = self._chain
+        await watching.learn_names(changes)
         for chunk in chunks(
             changes,
             chain.counts,

@@ -7,7 +7,7 @@ there in time is null in the body. The cache lies in the store; every value carr
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -43,12 +43,12 @@ class NameBook:
         """
         if not self._enabled or not (employers or carriers):
             return Names(), 0
-        wanted = [*(f"carrier:{id_}" for id_ in carriers), *(f"employer:{id_}" for id_ in employers)]
+        wanted = name_keys(employers, carriers)
         found = await self._cache.get(wanted)
         missing = [key for key in wanted if key not in found][:budget]
         if missing:
             found |= await self._fetch(missing)
-        return _names(found), len(missing)
+        return names_of(found), len(missing)
 
     async def _fetch(self, keys: Iterable[str]) -> dict[str, Any]:
         fetched: dict[str, Any] = {}
@@ -85,7 +85,13 @@ class NameBook:
         return employer and [employer.name, employer.external_id]
 
 
-def _names(found: dict[str, Any]) -> Names:
+def name_keys(employers: Collection[str], carriers: Collection[str]) -> list[str]:
+    """Under what the cache keeps the names of these ids. Carriers first."""
+    return [*(f"carrier:{id_}" for id_ in carriers), *(f"employer:{id_}" for id_ in employers)]
+
+
+def names_of(found: Mapping[str, Any]) -> Names:
+    """What the cache holds under these keys, as names."""
     employers, carriers = {}, {}
     for key, value in found.items():
         kind, _, id_ = key.partition(":")

@@ -20,47 +20,51 @@ from notifier.core.events import Names, Origin
 from notifier.core.watch import Fresh, Turn, Watch
 from notifier.models import ConnectionState, Kind
 from notifier.poller.commits import CHUNK, Chain, Change, event_entry, turned
-from notifier.poller.look import ConnectionChild, Memory, Settings, Tools
+from notifier.poller.look import ConnectionChild, Settings, Tools
 from notifier.store.state import Commit, Meta
 
 
 class Watching:
-    """One poll's work on alerts."""
+    """One poll's work on alerts; ``book`` holds them as committed."""
 
     def __init__(
-        self, tools: Tools, settings: Settings, memory: Memory, meta: Meta, chain: Chain, budget: int
+        self,
+        tools: Tools,
+        settings: Settings,
+        book: Book,
+        meta: Meta,
+        chain: Chain,
+        budget: int,
+        *,
+        is_complete: bool,
     ) -> None:
         self._tools = tools
-        self._memory = memory
+        self._book = book
         self._meta = meta
         self._chain = chain
         self._budget = budget
-        self._watched = {rule.rule.name: f"{meta.epoch}:{rule.tag}" for rule in tools.router.conditions}
+        router = tools.router
+        self._watched = {rule.rule.name: f"{meta.epoch}:{rule.tag}" for rule in router.conditions}
         self._fresh = {name: tag for name, tag in self._watched.items() if meta.watched.get(name) != tag}
         self.origin = Origin(settings.name, meta.epoch, iso(tools.store.now()), meta.complete_at)
         self._employers: dict[str, tuple[str | None, str | None]] = {}
         self._carriers: dict[str, str | None] = {}
         self.names = Names(self._employers, self._carriers)  # grows with what is looked up
-        self._book = Book({})
-        self.watch = self._new_watch(Fresh())
+        fresh = Fresh(self._fresh, meta.watched, is_complete)
+        self.watch = Watch(book, router.conditions, router, self.origin, self.names, fresh)
 
     @property
     def written(self) -> Mapping[str, Alert | None]:
         """The alerts that this poll changes."""
         return self.watch.written
 
-    async def begin(self, changes: Collection[Change], *, is_complete: bool) -> None:
-        """Read what must be known before the first commit."""
-        if self._memory.book is None:
-            self._memory.book = Book(await self._tools.store.alerts())
-        self._book = self._memory.book
-        self.watch = self._new_watch(Fresh(self._fresh, self._meta.watched, is_complete))
-        if changes:
-            employers, carriers = _told_of(changes)
-            if self._watched:
-                for change in changes:
-                    _note(change.diff.state, employers, carriers)
-            await self._look_up(employers, carriers)
+    async def learn_names(self, changes: Collection[Change]) -> None:
+        """Look up what the events and alerts of these changes need."""
+        employers, carriers = _told_of(changes)
+        if self._watched:
+            for change in changes:
+                _note(change.diff.state, employers, carriers)
+        await self._look_up(employers, carriers)
 
     async def let_time_pass(
         self, looked_at: Callable[[], Collection[str]], unseen: Iterable[ConnectionChild]
@@ -114,7 +118,7 @@ class Watching:
         employers: set[str] = set()
         carriers: set[str] = set()
         for id_, state in states.items():
-            if any(rule.may_match(id_, state) for rule in fresh):
+            if any(rule.matching(id_, state, Names()) for rule in fresh):
                 _note(state, employers, carriers)
         await self._look_up(employers, carriers)
         await self._commit(
@@ -158,10 +162,6 @@ class Watching:
         self._budget -= asked
         self._employers.update(found.employers)
         self._carriers.update(found.carriers)
-
-    def _new_watch(self, fresh: Fresh) -> Watch:
-        router = self._tools.router
-        return Watch(self._book, router.conditions, router, self.origin, self.names, fresh)
 
 
 def _told_of(changes: Iterable[Change]) -> tuple[set[str], set[str]]:

@@ -80,21 +80,17 @@ def _fallback(told: Told) -> str:
 def _when_and_links(told: Told) -> Sequence[str]:
     parts = []
     if told.began is not None:
-        before, after = told.began
-        parts.append(
-            f"Began between {_date(before)} and {_date(after)}"
-            if before is not None
-            else f"So since {_date(after)} or longer"
-        )
+        parts.append(_span(told.began, "Began between", "So since {} or longer"))
     elif told.seen is not None:
-        before, after = told.seen
-        parts.append(
-            f"Happened between {_date(before)} and {_date(after)}"
-            if before is not None
-            else f"Seen at {_date(after)}"
-        )
+        parts.append(_span(told.seen, "Happened between", "Seen at {}"))
     links = (link(url, label) for label, url in told.links[:_LINKS])
     return [*parts, *(one for one in links if one is not None)]
+
+
+def _span(looks: tuple[datetime | None, datetime], between: str, alone: str) -> str:
+    """Two looks, or in other words the only one that is known."""
+    before, after = looks
+    return alone.format(_date(after)) if before is None else f"{between} {_date(before)} and {_date(after)}"
 
 
 def _date(at: datetime) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +13,7 @@ import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from notifier.errors import StoreUnavailable
 from notifier.models import Delivery, Owed
 from notifier.store.state import Commit
 from tests.support.account import Account, connection, group, milestone
@@ -90,6 +91,25 @@ def settles_fail(rig, monkeypatch):
         monkeypatch.setattr(rig.lanes, "_settle", failing)
         monkeypatch.setattr(rig.still, "sleep", soon)
         return left
+
+    return fail
+
+
+@pytest.fixture
+def commits_fail(monkeypatch):
+    """Have a replica's commits fail after so many; what comes back allows so many more."""
+
+    def fail(rig: Rig, after: int) -> Callable[[int], None]:
+        left, commit = [after], rig.store.commit
+
+        async def failing(*given):
+            left[0] -= 1
+            if left[0] < 0:
+                raise StoreUnavailable("gone")
+            return await commit(*given)
+
+        monkeypatch.setattr(rig.store, "commit", failing)
+        return lambda times: left.__setitem__(0, times)
 
     return fail
 

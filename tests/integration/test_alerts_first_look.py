@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from notifier.errors import StoreUnavailable
 from tests.support.account import milestone
 from tests.support.alerts import REFUSED, alerts, reports, rule
 
@@ -117,7 +116,7 @@ async def test_what_was_so_before_is_not_new_because_something_else_of_it_moved(
 
 
 async def test_a_rule_changed_in_the_middle_of_its_first_look_counts_what_was_found_before(
-    make, account, monkeypatch
+    make, account, monkeypatch, commits_fail
 ):
     for n in range(6):
         account.set_status(f"conn_{n}", f"gc_{n}", "needs_attention")
@@ -125,18 +124,9 @@ async def test_a_rule_changed_in_the_middle_of_its_first_look_counts_what_was_fo
     monkeypatch.setattr("notifier.poller.commits.CHUNK", 2)
     rig = make(rule())
     await rig.poll()
-    commit, left = rig.store.commit, 2
-
-    async def failing(*given):
-        nonlocal left
-        left -= 1
-        if left < 0:
-            raise StoreUnavailable("gone")
-        return await commit(*given)
-
-    monkeypatch.setattr(rig.store, "commit", failing)
+    allow = commits_fail(rig, after=2)
     await rig.poll()
-    left = 100
+    allow(100)
     rig.config = make(rule("for: 3m")).config
     rig.restart()
     await rig.poll()
@@ -182,7 +172,9 @@ async def test_after_a_new_baseline_what_ended_meanwhile_is_told_and_the_rest_is
     assert sorted(await alerts(rig, "ops")) == [("opened", "gc_1"), ("opened", "gc_2"), ("resolved", "gc_1")]
 
 
-async def test_a_poll_cut_off_in_its_first_look_says_the_same_in_the_end(make, account, monkeypatch):
+async def test_a_poll_cut_off_in_its_first_look_says_the_same_in_the_end(
+    make, account, monkeypatch, commits_fail
+):
     """One commit after another fails: what was begun is finished, nothing is told twice."""
     for n in range(6):
         account.set_status(f"conn_{n}", f"gc_{n}", "needs_attention")
@@ -190,20 +182,12 @@ async def test_a_poll_cut_off_in_its_first_look_says_the_same_in_the_end(make, a
     monkeypatch.setattr("notifier.poller.commits.CHUNK", 2)
     rig = make(rule())
     await rig.poll()
-    commit, left = rig.store.commit, 0
-
-    async def failing(*given):
-        nonlocal left
-        left -= 1
-        if left < 0:
-            raise StoreUnavailable("gone")
-        return await commit(*given)
-
-    monkeypatch.setattr(rig.store, "commit", failing)
-    for left in range(5):  # noqa: B007 - ``failing`` counts it down
+    allow = commits_fail(rig, after=0)
+    for times in range(5):
+        allow(times)
         rig.restart()
         await rig.poll()
-    left = 100
+    allow(100)
     await rig.poll(times=2)
     assert sorted(await alerts(rig)) == [("opened", f"gc_{n}") for n in range(6)]
     assert await alerts(rig, "ops") == [

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -38,49 +39,45 @@ def test_nothing_that_chance_does_makes_the_notifier_break_a_promise():
     assert tally.faults > 5 * RUNS
 
 
-def test_the_judge_knows_what_a_poller_read_before_it_was_disturbed():
+@contextmanager
+def one_run() -> Iterator[Any]:
+    """A run whose steps the test chooses."""
     with quiet_log(), running_server(binaries()["bundled"]) as path:
         bench = Bench(path)
         try:
-            steps = type("Machine", (Machine,), {"bench": bench})()
-            steps.begin(size=7, what="")
-            steps.another_account(is_on=True, how="only its id", polls=["", "", ""])
-            steps.another_account(is_on=False, how="", polls=["cut"])
-            steps.another_account(is_on=True, how="only its id", polls=["takeover", "flush"])
-            steps.teardown()
+            yield type("Machine", (Machine,), {"bench": bench})()
         finally:
             bench.close()
+
+
+def test_the_judge_knows_what_a_poller_read_before_it_was_disturbed():
+    with one_run() as steps:
+        steps.begin(size=7, what="")
+        steps.another_account(is_on=True, how="only its id", polls=["", "", ""])
+        steps.another_account(is_on=False, how="", polls=["cut"])
+        steps.another_account(is_on=True, how="only its id", polls=["takeover", "flush"])
+        steps.teardown()
 
 
 def test_the_judge_knows_that_what_was_forgotten_and_shows_only_its_id_is_not_told():
-    with quiet_log(), running_server(binaries()["bundled"]) as path:
-        bench = Bench(path)
-        try:
-            steps = type("Machine", (Machine,), {"bench": bench})()
-            steps.begin(size=7, what="")
-            steps.settings_change(name="api_version", other=False, which=True)
-            steps.another_account(how="only its id", is_on=True, polls=[""])
-            steps.another_account(how="", is_on=True, polls=[])
-            steps.goes_and_returns(is_child=False, place=0, polls=[], restarts=False, seconds=31 * 86_400)
-            steps.another_account(how="", is_on=True, polls=[""])
-            steps.another_account(how="only its id", is_on=True, polls=[""])
-            steps.teardown()
-        finally:
-            bench.close()
+    with one_run() as steps:
+        steps.begin(size=7, what="")
+        steps.settings_change(name="api_version", other=False, which=True)
+        steps.another_account(how="only its id", is_on=True, polls=[""])
+        steps.another_account(how="", is_on=True, polls=[])
+        steps.goes_and_returns(is_child=False, place=0, polls=[], restarts=False, seconds=31 * 86_400)
+        steps.another_account(how="", is_on=True, polls=[""])
+        steps.another_account(how="only its id", is_on=True, polls=[""])
+        steps.teardown()
 
 
 def test_the_judge_takes_no_other_of_two_contradicting_items_than_the_one_that_was_told():
-    with quiet_log(), running_server(binaries()["bundled"]) as path:
-        bench = Bench(path)
-        try:
-            steps = type("Machine", (Machine,), {"bench": bench})()
-            steps.begin(size=7, what="")
-            steps.goes_and_returns(
-                is_child=False, place=3, polls=["contradicts before"], restarts=False, seconds=31 * 86_400
-            )
-            steps.teardown()
-        finally:
-            bench.close()
+    with one_run() as steps:
+        steps.begin(size=7, what="")
+        steps.goes_and_returns(
+            is_child=False, place=3, polls=["contradicts before"], restarts=False, seconds=31 * 86_400
+        )
+        steps.teardown()
 
 
 def _one_absence_is_a_removal(patch: pytest.MonkeyPatch) -> None:

@@ -264,6 +264,11 @@ BAD = {
 
 @pytest.mark.parametrize(("old", "new", "told"), BAD.values(), ids=BAD)
 def test_tells_what_is_wrong_and_where(tmp_path, old, new, told):
+    assert_told(tmp_path, old, new, told)
+
+
+def assert_told(tmp_path, old, new, told):
+    """With ``new`` in place of ``old`` there is one problem, which says this."""
     assert old in GOOD
     problems = problems_of(tmp_path, GOOD.replace(old, new))
     assert len(problems) == 1, problems
