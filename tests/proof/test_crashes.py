@@ -9,6 +9,7 @@ import pytest
 from tests.proof import crashes, paused
 from tests.proof.patched import BUGS, tally_with
 from tests.proof.spread import quietly
+from tests.proof.tally import Tally
 
 #: Each bug with the proof that must find it, as short as finds it surely.
 FOUND_BY = {
@@ -49,6 +50,11 @@ def test_control_a_notifier_with_a_mistake_of_design_is_found_out(bug):
     tally = tally_with(bug, FOUND_BY[bug])
     assert tally.trials, tally
     assert not tally.is_clean, tally
+
+
+def test_what_a_proof_says_on_its_way_does_not_hide_what_it_found():
+    code = "from tests.proof.tally import Tally; print('10 of 20 trials'); tally = Tally(trials=20, lost=1)"
+    assert tally_with("no-fence", code) == Tally(trials=20, lost=1)
 
 
 def test_every_mistake_that_is_kept_is_tried():
