@@ -30,7 +30,7 @@ from tests.proof import oracle
 from tests.proof.opcodes import Opcodes
 from tests.proof.scenes import SCENES, Props, Scene, Stage
 from tests.proof.spread import quiet_log, spread
-from tests.proof.taker import running_taker
+from tests.proof.taker import running_taker, wait_for_all
 from tests.proof.tally import Proof, Tally, Verdict
 from tests.support.account import Account
 from tests.support.rig import Rig
@@ -136,6 +136,7 @@ def _kill() -> None:
 def killed(scene: Scene, given: Props, how: Callable[..., Awaitable[None]], at: int) -> list[str]:
     """Let a process do ``how`` and die at an opcode; what is wrong with its end, if anything."""
     status, text = in_a_process(lambda: how(scene, given, Opcodes(at, _kill)))
+    wait_for_all(given.receiver_url)
     is_fine = os.WIFEXITED(status) and not os.WEXITSTATUS(status)  # it came to its end before
     is_killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
     return [] if is_fine or is_killed else [f"ended by itself: {text}"]

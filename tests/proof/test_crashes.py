@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import random
+import signal
+import socket
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.proof import crashes, paused
 from tests.proof.patched import BUGS, tally_with
 from tests.proof.spread import quietly
+from tests.proof.taker import running_taker, wait_for_all
 from tests.proof.tally import Tally
 
 #: Each bug with the proof that must find it, as short as finds it surely.
@@ -55,6 +61,20 @@ def test_control_a_notifier_with_a_mistake_of_design_is_found_out(bug):
 def test_what_a_proof_says_on_its_way_does_not_hide_what_it_found():
     code = "from tests.proof.tally import Tally; print('10 of 20 trials'); tally = Tally(trials=20, lost=1)"
     assert tally_with("no-fence", code) == Tally(trials=20, lost=1)
+
+
+def test_what_the_dead_had_sent_is_taken_before_a_trial_is_judged(tmp_path):
+    taken = tmp_path / "taken"
+    request = b"POST /in HTTP/1.1\r\nContent-Length: 200000\r\n\r\n" + b"x" * 200_000
+    with running_taker(taken) as url:
+        (taker,) = multiprocessing.active_children()
+        os.kill(taker.pid, signal.SIGSTOP)  # as a machine does that has too much to do
+        for _ in range(20):
+            with socket.create_connection((urlsplit(url).hostname, urlsplit(url).port)) as dying:
+                dying.sendall(request)
+        os.kill(taker.pid, signal.SIGCONT)
+        wait_for_all(url)
+        assert taken.read_bytes().count(b"\n") == 20
 
 
 def test_every_mistake_that_is_kept_is_tried():
