@@ -25,7 +25,8 @@ import structlog
 from notifier.clock import Clock
 from notifier.core.results import AttemptResult
 from notifier.core.retry import Outcome, Verdict, decide
-from notifier.errors import DeliveryError, StoreError, TemporaryFailure
+from notifier.errors import DeliveryError, PermanentFailure, StoreError, StoreUnfit, TemporaryFailure
+from notifier.models import Delivery, Part, Posted
 from notifier.sinks.contract import Attempt, Receipt, Sink
 from notifier.store.client import LAST_WORD_S
 from notifier.store.lanes import CLAIM_MARGIN, Claim, Lanes
@@ -193,6 +194,9 @@ class Dispatcher:
         except asyncio.CancelledError:
             await self._give_back(claim)
             raise
+        except StoreError as error:  # what is to be shown could not be read; nothing was sent
+            _log.warning("message.unread", sink=claim.sink, delivery_id=claim.delivery.id, error=str(error))
+            await self._give_back(claim)
 
     async def _send_and_settle(self, claim: Claim, route: Route) -> None:
         began = self._clock.monotonic()
@@ -211,13 +215,36 @@ class Dispatcher:
         )
         if error is None and receipt is not None:
             outcome = msgspec.structs.replace(outcome, status=receipt.status)
-        await self._settle(claim, outcome, seconds)
+        posted = receipt.posted if receipt else None
+        unsure = claim.may_repeat or (isinstance(error, TemporaryFailure) and error.may_have_arrived)
+        await self._settle(claim, outcome, seconds, posted, may_repeat=unsure)
+
+    async def _job(self, claim: Claim) -> tuple[Delivery, Attempt] | None:
+        """What is to be sent, and what a sink needs to know for it; None where it is shown already."""
+        delivery = claim.delivery
+        attempt = Attempt(claim.attempts + 1, self._clock.now(), claim.may_repeat)
+        if delivery.message is None:
+            return delivery, attempt
+        shown = await self._lanes.shown(claim.sink, delivery)
+        version = shown.page.message.version if shown.page else 0
+        if delivery.part is Part.ROOT:
+            if shown.page is None or (shown.posted and shown.posted.version >= version):
+                return None
+            delivery = msgspec.structs.replace(delivery, body=bytes(shown.page.show).decode())
+        posted = {"posted": shown.posted, "previous": shown.previous, "version": version}
+        return delivery, msgspec.structs.replace(attempt, **posted)
 
     async def _send(self, claim: Claim, route: Route) -> tuple[DeliveryError | None, Receipt | None]:
-        attempt = Attempt(claim.attempts + 1, self._clock.now())
+        try:
+            job = await self._job(claim)
+        except StoreUnfit as spoilt:  # somebody wrote to what the message shows
+            return PermanentFailure("unreadable", str(spoilt)), None
+        if job is None:
+            return None, None
+        delivery, attempt = job
         try:
             async with asyncio.timeout(route.sink.deadline.total_seconds()):
-                return None, await route.sink.send(claim.delivery, attempt)
+                return None, await route.sink.send(delivery, attempt)
         except DeliveryError as error:
             return error, None
         except TimeoutError:
@@ -226,8 +253,16 @@ class Dispatcher:
             _log.exception("sink.defect", sink=claim.sink, delivery_id=claim.delivery.id)
             return TemporaryFailure("defect", f"the sink failed unexpectedly ({type(error).__name__})"), None
 
-    async def _settle(self, claim: Claim, outcome: Outcome, seconds: float) -> None:
-        is_ours = await self._lanes_settle(claim, outcome, seconds)
+    async def _settle(
+        self,
+        claim: Claim,
+        outcome: Outcome,
+        seconds: float,
+        posted: Posted | None = None,
+        *,
+        may_repeat: bool = False,
+    ) -> None:
+        is_ours = await self._lanes_settle(claim, outcome, seconds, posted, may_repeat=may_repeat)
         self._on_attempt(AttemptResult(claim.sink, outcome, seconds))
         _log.log(
             logging.INFO if outcome.verdict is Verdict.DELIVERED else logging.WARNING,
@@ -247,13 +282,18 @@ class Dispatcher:
             settled=is_ours,
         )
 
-    async def _lanes_settle(self, claim: Claim, outcome: Outcome, seconds: float) -> bool:
+    async def _lanes_settle(
+        self, claim: Claim, outcome: Outcome, seconds: float, posted: Posted | None, *, may_repeat: bool
+    ) -> bool:
         """Settle, as often as it takes while the store does not; False where the claim was lost."""
         delay_s, is_waiting = 0.1, False
         try:
             while True:
                 try:
-                    return await self._lanes.settle(claim, outcome, took_ms=round(seconds * 1000))
+                    took_ms = round(seconds * 1000)
+                    return await self._lanes.settle(
+                        claim, outcome, took_ms=took_ms, posted=posted, may_repeat=may_repeat
+                    )
                 except StoreError as error:  # away, or it refuses: sending on would only say things twice
                     self._unsettled[claim.sink] += not is_waiting
                     is_waiting = True

@@ -88,6 +88,9 @@ class DeliveryError(NotifierError):
         self.status = status
 
 
+_NO_ANSWER = frozenset({"timeout", "connection_lost", "invalid_response", "defect"})
+
+
 class TemporaryFailure(DeliveryError):
     """The same delivery may succeed later.
 
@@ -109,6 +112,11 @@ class TemporaryFailure(DeliveryError):
         self.retry_after = retry_after
         self.unreachable = unreachable
         self.throttled = throttled
+
+    @property
+    def may_have_arrived(self) -> bool:
+        """Whether it may have been taken all the same: only the answer is missing, or is no answer."""
+        return self.reason in _NO_ANSWER or (self.status is not None and self.status >= 500)  # noqa: PLR2004
 
 
 class PermanentFailure(DeliveryError):

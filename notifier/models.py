@@ -128,12 +128,31 @@ class Transition(msgspec.Struct, frozen=True):
 UNREADABLE = "unreadable"  # the type of what is no delivery of this release
 
 
-class Delivery(msgspec.Struct, frozen=True):
+class Part(StrEnum):
+    """What of a living message a delivery is."""
+
+    ROOT = "root"  # the message itself: posted, and edited from then on
+    REPLY = "reply"  # in its thread
+    NEWS = "news"  # in its thread, and shown in the channel as well
+
+
+class Posted(msgspec.Struct, frozen=True):
+    """Where a living message was posted, and which version of it is shown there."""
+
+    channel: str
+    ts: str
+    version: int
+
+
+class Delivery(msgspec.Struct, frozen=True, omit_defaults=True):
     """What is owed to one sink.
 
     ``id`` is the event's id: the same on every attempt and for ever. ``body`` is the frozen JSON text of
     the event as event sinks send it; message sinks parse it and render it for people. ``target`` overrides
     the sink's default channel.
+
+    ``message`` is the id of the living message that it is a ``part`` of, if any. The body of a ROOT is what
+    the message shows when it is sent. ``previous`` is a message to link to.
     """
 
     id: str
@@ -141,6 +160,9 @@ class Delivery(msgspec.Struct, frozen=True):
     rule: str
     body: str
     target: str | None = None
+    message: str | None = None
+    part: Part | None = None
+    previous: str | None = None
 
     @property
     def is_unreadable(self) -> bool:

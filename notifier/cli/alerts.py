@@ -72,10 +72,10 @@ async def _read(config: Config) -> tuple[list[Alert], Names]:
 def _entry(alert: Alert) -> dict[str, Any]:
     entry: dict[str, Any] = msgspec.to_builtins(alert)
     subject = entry.pop("subject")
-    hidden = {"due", "said", "opened_revision", "quiet"}
+    hidden = {"due", "said", "opened_revision", "quiet", "was", "last", "remind", "past"}
     return {
         **{name: value for name, value in entry.items() if name not in hidden},
-        "existing": bool(alert.existing),
+        "told": list(alert.told),
         "entity": {"kind": subject["kind"], "id": subject["id"], "status": alert.subject.status},
         "connection": subject["connection"],
     }

@@ -19,7 +19,7 @@ from rich.text import Text
 from notifier.clock import SystemClock
 from notifier.config import Config, load
 from notifier.errors import ConfigError, NotifierError, StoreUnavailable
-from notifier.store.lanes import SinkHealth
+from notifier.store.health import SinkHealth
 from notifier.worker import Stores, stores
 
 T = TypeVar("T")

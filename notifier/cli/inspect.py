@@ -24,7 +24,7 @@ from notifier.cli.common import (
 )
 from notifier.config import Config
 from notifier.core.removals import Held
-from notifier.store.lanes import SinkHealth
+from notifier.store.health import SinkHealth
 from notifier.store.state import Meta
 
 _SHOWN_IDS = 20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 from typing import Annotated
@@ -26,7 +27,7 @@ from notifier.cli.common import (
 )
 from notifier.clock import SystemClock, iso
 from notifier.config import Config
-from notifier.core.events import Origin, body, report
+from notifier.core.events import Origin, report, told_body
 from notifier.errors import ConfigError, DeliveryError
 from notifier.models import Delivery
 from notifier.sinks.contract import Attempt, Receipt
@@ -147,6 +148,7 @@ async def _send(config: Config, sink: str) -> Receipt:
         cause=f"send-test by {os.environ.get('USER', 'an operator')}",
         severity="info",
     )
-    delivery = Delivery(event.id, event.type, "send-test", body(event, rule="send-test", severity="info"))
+    body = told_body(event, rule="send-test", severity="info")
+    delivery = Delivery(event.id, event.type, "send-test", json.dumps(body))
     async with build_sinks(config) as built:
         return await built[sink].send(delivery, Attempt(1, now))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 _RELEASE = "not available in this release"
-_ALERT_KEYS = ("group_by", "mention", "title", "message")
+_ALERT_KEYS = ("mention", "title", "message")
 
 TOP: Mapping[str, str] = {
     "owners": f"owners are {_RELEASE}",

@@ -19,7 +19,7 @@ from notifier.config.words import UnknownWord, closest
 
 Finding = tuple[Path, ValueError]
 _MOST_OPEN = timedelta(days=10)  # of open hours: months of office time
-_WHILE_KEYS = {"for", "remind", "resolve", "include_existing", "calendar"}
+_WHILE_KEYS = {"for", "remind", "resolve", "include_existing", "group_by", "group_window", "calendar"}
 
 
 def check(data: Mapping[str, Any]) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import timedelta
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal
 
@@ -15,6 +16,7 @@ from notifier.config.fields import (
     Model,
     Name,
     Paragraph,
+    PositiveDuration,
     RuleName,
     Span,
     Status,
@@ -221,6 +223,16 @@ class RuleConfig(Model):
         Literal["summary", "each", "no"], word_from(("summary", "each", "no"), "value")
     ] = "summary"
     """With `while`: what is so already when the rule is new. `summary` tells it in one message a sink."""
+
+    group_by: Annotated[
+        Literal["employer", "carrier", "none"], word_from(("employer", "carrier", "none"), "value")
+    ] = "employer"
+    """With `while`: whose alerts a Slack message tells together; `none`: each alone.
+
+    By the carrier in place of the employer once five employers open there within ten minutes."""
+
+    group_window: PositiveDuration = timedelta(hours=1)
+    """With `while`: how long a message takes in what opens later; after that a new one begins."""
 
     calendar: Name | None = None
     """With `while`: count `for`, `remind` and `unchanged` by this calendar, and speak only in its hours."""

@@ -48,11 +48,26 @@ class What(StrEnum):
     RESOLVED = "resolved"
 
 
-class Subject(msgspec.Struct, frozen=True):
+class Told(msgspec.Struct, frozen=True, array_like=True):
+    """What the readers of one place know of an alert: by which message, '' where they are yet to be told.
+
+    Of an alert that is over it says that they have yet to hear of the end. ``hushed``: the time to tell came,
+    and nobody was to be disturbed. A program knows by ``TO_A_PROGRAM``: events, not messages.
+    """
+
+    message: str = ""
+    hushed: bool = False
+
+
+TO_A_PROGRAM = "-"
+
+
+class Subject(msgspec.Struct, frozen=True, omit_defaults=True):
     """The entity of an alert, as it was last seen; ``connection`` is its connection's id.
 
     ``above`` are the connection's own fields. ``revision`` grows with whatever may open the alert.
-    ``has_moved`` says that in this look anything of it, or under it, was seen to change.
+    ``has_moved`` says that in this look anything of it, or under it, was seen to change, ``was`` what its
+    status was in the look before.
     """
 
     kind: Kind
@@ -62,6 +77,7 @@ class Subject(msgspec.Struct, frozen=True):
     above: dict[str, Any] = {}
     revision: int = 0
     has_moved: bool = False
+    was: Any = None
 
     @property
     def status(self) -> Any:
@@ -72,15 +88,13 @@ class Subject(msgspec.Struct, frozen=True):
 class Look(msgspec.Struct, frozen=True):
     """A look at the source: when it was, and when the last one before it was (None: never).
 
-    ``first`` names the first look of a rule, which finds what was there before anybody watched it: after a
-    baseline, or where the rule is new. It is empty in all others. ``done`` names the rule's last one that
-    came to its end.
+    ``is_first``: the first look of a rule, which finds what was there before anybody watched it: after a
+    baseline, or where the rule is new.
     """
 
     at: str
     before: str | None = None
-    first: str = ""
-    done: str = ""
+    is_first: bool = False
 
 
 class Timing(msgspec.Struct, frozen=True):
@@ -108,12 +122,15 @@ class Alert(msgspec.Struct, frozen=True, omit_defaults=True):
     """One rule and one entity.
 
     ``since`` is when the condition was first seen to hold and ``since_after`` the last look without it; None
-    there means that it may have held for long. ``due`` is when the next step is to be taken. ``existing``
-    names the first look that found it ('': it came later; "-": that was told). ``quiet``: it is about what
-    does not move, and ``since`` is the last move. ``opened_revision`` and ``said`` (events so far, over all
-    its occurrences) make the ids of its events. ``id`` is this occurrence's, from its opening on; ``times``
-    are the moments of all, this one included. ``told`` are the targets that know: ``sink`` or
-    ``sink#channel``.
+    there means that it may have held for long. ``was`` is the status before the last step. ``due`` is when
+    the next step is to be taken. ``existing``: a first look found it. ``quiet``: it is about what does not
+    move, and ``since`` is the last move. ``opened_revision`` and ``said`` (events so far, over all its
+    occurrences) make the ids of its events. ``id`` is this occurrence's, from its opening on; ``times`` are
+    the moments of all, this one included.
+
+    ``told`` maps each place (``sink`` or ``sink#channel``) whose readers are to know of it to what they know,
+    ``last`` to the message in which an earlier occurrence ended. ``remind``: a reminder is still to be said.
+    ``past`` is the last occurrence that ended, where another one has begun.
     """
 
     rule: str
@@ -121,18 +138,34 @@ class Alert(msgspec.Struct, frozen=True, omit_defaults=True):
     phase: Phase
     since: str
     since_after: str | None = None
+    was: Any = None
     due: str | None = None
-    existing: str = ""
+    existing: bool = False
     quiet: bool = False
     id: str = ""
     opened_at: str | None = None
     opened_revision: int = 0
+    occurrence: int = 0
     said: int = 0
     times: tuple[str, ...] = ()
-    told: tuple[str, ...] = ()
+    told: dict[str, Told] = {}
+    last: dict[str, str] = {}
+    remind: bool = False
     ended_at: str | None = None
     end: End | None = None
-    end_status: Any = None
+    past: Alert | None = None
+
+    @property
+    def ended(self) -> Alert | None:
+        """Its last occurrence that ended, if it ever did."""
+        return self if self.phase is Phase.CLOSED and self.ended_at is not None else self.past
+
+    @property
+    def is_owed(self) -> bool:
+        """Whether somebody is yet to be told something of it."""
+        if self.phase is not Phase.OPEN:
+            return bool(self.told)
+        return self.remind or any(not told.message or told.hushed for told in self.told.values())
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -155,7 +188,7 @@ def observe(
     has_moved = timing.quiet is not None and subject.has_moved
     if matches and not has_moved:
         seen = msgspec.structs.replace(alert, subject=subject)
-        return Step(_retimed(seen, timing, look) if look.first else seen)
+        return Step(_retimed(seen, timing, look) if look.is_first else seen)
     if alert.phase is Phase.OPEN:
         closed = _closed(alert, subject, look, _how(subject))
         if not matches:
@@ -187,45 +220,56 @@ def tick(alert: Alert, timing: Timing, now: str) -> Step:
     if alert.phase is Phase.PENDING:
         return _opened(alert, timing, now)
     if alert.phase is Phase.OPEN:
-        reminded = msgspec.structs.replace(alert, due=timing.again(now), said=alert.said + 1)
+        due = timing.again(now)
+        reminded = msgspec.structs.replace(alert, due=due, said=alert.said + 1, remind=True)
         return Step(reminded, What.REMINDER)
-    return Step(None)  # what it remembered is too old to count
+    return Step(alert if alert.told else None)  # what it remembered is too old to count
 
 
 def _begin(before: Alert | None, rule: str, timing: Timing, subject: Subject, look: Look) -> Step:
     """The condition holds, and did not in the look before."""
-    is_existing = bool(look.first) and timing.quiet is None
+    is_existing = look.is_first and timing.quiet is None
     alert = Alert(
         rule,
         subject,
         Phase.PENDING,
         since=look.at,
-        since_after=None if look.first else look.before,
+        since_after=None if look.is_first else look.before,
+        was=subject.was,
         due=timing.due(look.at, is_existing=is_existing),  # what was there may have been for long
-        existing=look.first if is_existing else "",
+        existing=is_existing,
         quiet=timing.quiet is not None,
-        said=before.said if before else 0,
-        times=before.times if before else (),
     )
+    if before is not None:
+        ended = before.ended
+        alert = msgspec.structs.replace(
+            alert,
+            said=before.said,
+            times=before.times,
+            told=before.told,
+            last=before.last,
+            past=ended and msgspec.structs.replace(ended, times=(), told={}, last={}, past=None),
+        )
     return tick(alert, timing, look.at)
 
 
 def _retimed(alert: Alert, timing: Timing, look: Look) -> Alert:
-    """Its rule has other times now. What a look found that never came to its end, this one found."""
-    existing = alert.existing and ("-" if alert.existing in {"-", look.done} else look.first)
+    """Its rule has other times now."""
     due = timing.due(alert.since) if alert.phase is Phase.PENDING else timing.again(look.at)
-    return msgspec.structs.replace(alert, due=due, existing=existing)
+    return msgspec.structs.replace(alert, due=due)
 
 
 def _opened(alert: Alert, timing: Timing, now: str) -> Step:
+    times = (*_recent(alert.times, now), now)[-_MOST_REMEMBERED:]
     opened = msgspec.structs.replace(
         alert,
         phase=Phase.OPEN,
         opened_at=now,
         opened_revision=alert.subject.revision,
+        occurrence=len(times),
         said=alert.said + 1,
         due=timing.again(now),
-        times=(*_recent(alert.times, now), now)[-_MOST_REMEMBERED:],
+        times=times,
     )
     return Step(opened, What.OPENED)
 
@@ -235,9 +279,10 @@ def _closed(alert: Alert, subject: Subject, look: Look, how: End) -> Step:
         alert,
         subject=subject,
         phase=Phase.CLOSED,
+        was=alert.subject.status,
         ended_at=look.at,
         end=how,
-        end_status=subject.status,
+        remind=False,
         said=alert.said + 1,
         due=_forget_at(alert.times),
     )
@@ -251,21 +296,23 @@ def _how(subject: Subject) -> End:
 def _remembered(alert: Alert, now: str) -> Alert | None:
     """What is left of a wait that came to nothing: the occurrences before it, if any still count."""
     times = _recent(alert.times, now)
-    if not times:
+    if not times and not alert.told:
         return None
-    return msgspec.structs.replace(alert, phase=Phase.CLOSED, due=_forget_at(times), times=times)
+    return msgspec.structs.replace(
+        alert, phase=Phase.CLOSED, due=_forget_at(times) or now, times=times, ended_at=None
+    )
 
 
 def _recent(times: tuple[str, ...], now: str) -> tuple[str, ...]:
-    oldest = _shifted(now, -REMEMBERED)
+    oldest = shifted(now, -REMEMBERED)
     return tuple(at for at in times if at >= oldest)
 
 
 def _forget_at(times: tuple[str, ...]) -> str | None:
-    return _shifted(times[-1], REMEMBERED) if times else None
+    return shifted(times[-1], REMEMBERED) if times else None
 
 
-def _shifted(moment: str, by: timedelta) -> str:
+def shifted(moment: str, by: timedelta) -> str:
     """The moment so much later."""
     return moment_text(datetime.fromisoformat(moment) + by)
 

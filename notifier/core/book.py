@@ -1,20 +1,24 @@
-"""The poller's memory of alerts, as committed: by key, by connection, by when they are due. Pure."""
+"""The poller's memory of alerts and of the messages that tell of them, as committed. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
-from notifier.core.alerts import Alert
+from notifier.core.alerts import TO_A_PROGRAM, Alert
+from notifier.core.messages import Message
 
 
 class Book:
-    """Alerts by key, as committed."""
+    """Alerts by key and messages by id, as committed. ``owed``: of which somebody is yet to hear."""
 
-    def __init__(self, alerts: Mapping[str, Alert]) -> None:
-        self._alerts = dict(alerts)
+    def __init__(self, alerts: Mapping[str, Alert], messages: Iterable[Message] = ()) -> None:
+        self.owed: set[str] = set()
+        self.messages = {message.id: message for message in messages}
+        self._alerts: dict[str, Alert] = {}
         self._below: dict[str, set[str]] = {}
-        for key, alert in self._alerts.items():
-            self._below.setdefault(alert.subject.connection, set()).add(key)
+        self._told_by: dict[str, set[str]] = {}
+        for key, alert in alerts.items():
+            self._add(key, alert)
         self._next_due = self._earliest()
 
     def __len__(self) -> int:
@@ -42,20 +46,51 @@ class Book:
             if alert.due is not None and alert.due <= now
         }
 
-    def put(self, written: Mapping[str, Alert | None]) -> None:
+    def told_by(self, message: str) -> Collection[str]:
+        """The keys of the alerts that a message tells of, or told of."""
+        return self._told_by.get(message, ())
+
+    def put(self, written: Mapping[str, Alert | None], messages: Mapping[str, Message | None]) -> None:
         """Take over what was committed."""
+        for id_, message in messages.items():
+            if message is None:
+                self.messages.pop(id_, None)
+            else:
+                self.messages[id_] = message
         for key, alert in written.items():
             before = self._alerts.pop(key, None)
             if before is not None:
-                below = self._below[before.subject.connection]
-                below.discard(key)
-                if not below:
-                    del self._below[before.subject.connection]
+                self._remove(key, before)
             if alert is not None:
-                self._alerts[key] = alert
-                self._below.setdefault(alert.subject.connection, set()).add(key)
+                self._add(key, alert)
         if written:
             self._next_due = self._earliest()
 
+    def _add(self, key: str, alert: Alert) -> None:
+        self._alerts[key] = alert
+        self._below.setdefault(alert.subject.connection, set()).add(key)
+        for message in messages_of(alert):
+            self._told_by.setdefault(message, set()).add(key)
+        if alert.is_owed:
+            self.owed.add(key)
+
+    def _remove(self, key: str, alert: Alert) -> None:
+        self.owed.discard(key)
+        _take_out(self._below, alert.subject.connection, key)
+        for message in messages_of(alert):
+            _take_out(self._told_by, message, key)
+
     def _earliest(self) -> str | None:
         return min((alert.due for alert in self._alerts.values() if alert.due is not None), default=None)
+
+
+def messages_of(alert: Alert) -> set[str]:
+    """The messages that tell of an alert, or told of it."""
+    return ({told.message for told in alert.told.values()} | {*alert.last.values()}) - {"", TO_A_PROGRAM}
+
+
+def _take_out(index: dict[str, set[str]], name: str, key: str) -> None:
+    keys = index[name]
+    keys.discard(key)
+    if not keys:
+        del index[name]

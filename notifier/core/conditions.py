@@ -65,22 +65,33 @@ def conditions(config: Config) -> tuple[Condition, ...]:
 
 
 def subjects(
-    id_: str, state: ConnectionState, moved: Iterable[EntityKey], *, kinds: Iterable[Kind]
+    id_: str,
+    state: ConnectionState,
+    moved: Iterable[EntityKey],
+    *,
+    kinds: Iterable[Kind],
+    stored: ConnectionState | None = None,
 ) -> Iterator[Subject]:
-    """The live entities of a live connection, of these kinds; ``moved`` are those that just changed."""
+    """The live entities of a live connection, of these kinds.
+
+    ``moved`` are those that just changed; ``stored`` is the connection as it was before.
+    """
     moved = set(moved)
-    entities: Mapping[Kind, Mapping[str, EntityState]] = {
-        Kind.GROUP_CONNECTION: state.group_connections,
-        Kind.MILESTONE: state.milestones,
-    }
     for kind in kinds:
         if kind is Kind.CONNECTION:
-            yield Subject(kind, id_, id_, state.fields, state.fields, state.sequence, bool(moved))
+            was = stored and stored.fields.get("status")
+            yield Subject(kind, id_, id_, state.fields, state.fields, state.sequence, bool(moved), was)
             continue
-        for child, entity in entities[kind].items():
+        before = _children(stored, kind) if stored is not None else {}
+        for child, entity in _children(state, kind).items():
             if entity.removed_at is None:
                 is_moved = (kind, child) in moved
-                yield Subject(kind, child, id_, entity.fields, state.fields, entity.revision, is_moved)
+                was = before[child].fields.get("status") if child in before else None
+                yield Subject(kind, child, id_, entity.fields, state.fields, entity.revision, is_moved, was)
+
+
+def _children(state: ConnectionState, kind: Kind) -> Mapping[str, EntityState]:
+    return state.group_connections if kind is Kind.GROUP_CONNECTION else state.milestones
 
 
 def calendar_of(config: CalendarConfig) -> Calendar:

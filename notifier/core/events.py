@@ -99,7 +99,7 @@ def from_alert(alert: Alert, what: What, status_before: Any, origin: Origin, nam
             "opened_at": alert.opened_at,
             "existing": bool(alert.existing),
             "unchanged": alert.quiet,
-            "occurrence": len(alert.times),
+            "occurrence": alert.occurrence,
             "ended_at": alert.ended_at,
             "end": alert.end,
         },
@@ -115,18 +115,11 @@ def from_alert(alert: Alert, what: What, status_before: Any, origin: Origin, nam
 def alert_id(alert: Alert, origin: Origin) -> str:
     """The id of an occurrence that opens: the same in everything that is said of it."""
     place = (origin.source, origin.epoch, *_place_of(alert))
-    return "alert_" + _digest(place, alert.opened_revision, alert.said)
+    return "alert_" + digest(place, alert.opened_revision, alert.said)
 
 
 def _place_of(alert: Alert) -> tuple[str, ...]:
     return (alert.rule, alert.subject.connection, alert.subject.kind, alert.subject.id)
-
-
-def summary(rule: str, tag: str, origin: Origin, message: str) -> Event:
-    """What was there already when a rule began, in one message for people."""
-    id_ = _hash("summary", origin.source, origin.epoch, rule, tag)
-    data = {"id": id_, "source": origin.source, "epoch": origin.epoch, "message": message}
-    return Event(id_, "alert.summary", origin.seen_at, "alerts", data)
 
 
 def report(type_: str, origin: Origin, *, nonce: str, message: str, cause: str, severity: str) -> Event:
@@ -143,19 +136,15 @@ def report(type_: str, origin: Origin, *, nonce: str, message: str, cause: str, 
     return Event(id_, type_, origin.seen_at, "notifier", data)
 
 
-def body(
+def told_body(
     event: Event,
     *,
     rule: str,
     severity: str,
     exclude: Collection[str] = (),
     extra: Mapping[str, Any] | None = None,
-) -> str:
-    """The frozen JSON text of an event for one sink and rule.
-
-    ``exclude`` names fields that never leave, wherever they stand. Written
-    with ``json.dumps`` defaults, so that a receiver that parses and dumps again gets the same bytes.
-    """
+) -> dict[str, Any]:
+    """An event as one sink and rule tell it; ``exclude`` names fields that never leave, wherever they are."""
     told = {**event.data, "rule": rule, "severity": event.data.get("severity", severity), **(extra or {})}
     for name in ("entity", "changed", "connection"):
         if name in told:
@@ -166,7 +155,7 @@ def body(
         told.pop("carrier", None)
     order = [name for name in _ORDER if name in told]
     data = {name: told[name] for name in [*order, *(name for name in told if name not in _ORDER)]}
-    return json.dumps({"type": event.type, "timestamp": event.timestamp, "data": data})
+    return {"type": event.type, "timestamp": event.timestamp, "data": data}
 
 
 _ALWAYS_TOLD = {"id", "kind"}
@@ -216,8 +205,9 @@ def event_id(step: Transition, connection_id: str, origin: Origin) -> str:
 
 
 def _hash(*parts: Any) -> str:
-    return "evt_" + _digest(*parts)
+    return "evt_" + digest(*parts)
 
 
-def _digest(*parts: Any) -> str:
+def digest(*parts: Any) -> str:
+    """A hash of anything that is JSON, for ids."""
     return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16).hexdigest()

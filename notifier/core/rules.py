@@ -6,6 +6,7 @@ the sink has it. A rule on a name that could not be looked up sends to its ``fal
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from string import Formatter
@@ -17,7 +18,7 @@ import msgspec
 from notifier.config import Config, RuleConfig, Target, When, is_among
 from notifier.core.conditions import conditions
 from notifier.core.diff import is_same_json
-from notifier.core.events import Event, body
+from notifier.core.events import Event, told_body
 from notifier.core.selection import Traits, selects
 from notifier.models import Delivery, Owed, is_report
 
@@ -32,14 +33,18 @@ class Routed(msgspec.Struct, frozen=True):
 
 
 class Router:
-    """The rules of one configuration, ready to be applied; ``conditions`` are those with ``while``."""
+    """The rules of one configuration, ready to be applied.
+
+    ``conditions`` are those with ``while``; ``for_people`` are the sinks that take messages, not events.
+    """
 
     def __init__(self, config: Config) -> None:
         self.conditions = conditions(config)
         self._rules = config.rules
         self._self_reports = config.self_reports
         self._exclude = {name: frozenset(sink.exclude) for name, sink in config.sinks.items()}
-        self._for_people = {name for name, sink in config.sinks.items() if sink.type == "slack"}
+        self.for_people = {name for name, sink in config.sinks.items() if sink.type == "slack"}
+        self._living = {name for name, sink in config.sinks.items() if sink.type == "slack" and sink.token}
         self._links = config.links
 
     def route(self, event: Event) -> Routed:
@@ -62,7 +67,11 @@ class Router:
 
     def is_for_people(self, sink: str) -> bool:
         """Whether a sink takes messages for people, not events for programs."""
-        return sink in self._for_people
+        return sink in self.for_people
+
+    def can_edit(self, sink: str) -> bool:
+        """Whether a message, once posted there, can be changed and replied to."""
+        return sink in self._living
 
     def has(self, sink: str) -> bool:
         """Whether the configuration has this sink."""
@@ -75,13 +84,18 @@ class Router:
 
     def owe(self, event: Event, target: Target, name: str, rule: RuleConfig | None) -> Owed:
         """One sink's delivery of an event, by a rule of this name (None: the configuration has none)."""
-        severity = rule.severity if rule else "info"
-        extra = self._for_reader(event, rule) if target.sink in self._for_people else None
-        text = body(event, rule=name, severity=severity, exclude=self._exclude[target.sink], extra=extra)
+        # json.dumps with its defaults: a receiver that parses and dumps again gets the same bytes
+        text = json.dumps(self.body(event, target.sink, name, rule))
         delivery = Delivery(event.id, event.type, name, text, target.target)
         # One channel that cannot be posted to must not hold up the same connection's messages in another.
         key = event.connection if target.target is None else event.connection + target.target
         return Owed(target.sink, key, delivery)
+
+    def body(self, event: Event, sink: str, name: str, rule: RuleConfig | None) -> dict[str, Any]:
+        """What a sink is told of an event."""
+        severity = rule.severity if rule else "info"
+        extra = self._for_reader(event, rule) if sink in self.for_people else None
+        return told_body(event, rule=name, severity=severity, exclude=self._exclude[sink], extra=extra)
 
     def _for_reader(self, event: Event, rule: RuleConfig | None) -> Mapping[str, Any]:
         """What only messages for people carry: the rule's note, links into the operator's own tools."""

@@ -1,32 +1,32 @@
-"""What a poll means for alerts: which open, are reminded of and end, and who is told. Pure.
+"""What a poll means for alerts: which open, are reminded of and end, and who is to hear of it. Pure.
 
 The book holds the alerts as they were last committed. A :class:`Watch` is one poll's work on it:
 each look at a connection gives :class:`Turn` s, which go into the same commit as what was seen; the book
 itself takes them over only once all of it is committed.
 
-Every target knows of one alert of an entity at most: the first that opened and names it. A program, which
-tells alerts apart by rule, hears of all that name it.
+Programs are told at once, event by event, of each rule's alerts. For people it is only noted in the alert
+who is to know of it: by which message, and when, is decided at the end of the poll (``desk``). A place hears
+of one alert of an entity at most: the first that opened and names it.
 """
 
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any
 
 import msgspec
 
 from notifier.config import Target, parse_target
 from notifier.core.alerts import (
+    TO_A_PROGRAM,
     Alert,
-    End,
     EntityKey,
     Look,
     Phase,
     Step,
     Subject,
     Timing,
+    Told,
     What,
     dismissed,
     observe,
@@ -35,15 +35,20 @@ from notifier.core.alerts import (
 )
 from notifier.core.book import Book
 from notifier.core.conditions import Condition, subjects
-from notifier.core.events import Event, Names, Origin, alert_id, from_alert, summary
+from notifier.core.events import Event, Names, Origin, alert_id, from_alert
+from notifier.core.messages import first_look_id, place_of
 from notifier.core.rules import Router
 from notifier.models import ConnectionState, Kind, Owed
 
-_MOST_NAMED = 5  # carriers in a summary
+_SHOWN = ("status", "category", "carrier", "group_id")
+_SHOWN_ABOVE = ("status", "employer", "broker_url")
 
 
 class Turn(msgspec.Struct, frozen=True):
-    """One alert after a look (None: it is forgotten), and what is said of it, to whom."""
+    """One alert after a look (None: it is forgotten), and what happened to it.
+
+    ``owed`` is what programs are told of it, ``places`` are where people are to hear of it.
+    """
 
     key: str
     alert: Alert | None
@@ -51,6 +56,7 @@ class Turn(msgspec.Struct, frozen=True):
     entity: EntityKey
     event: Event | None = None
     owed: tuple[Owed, ...] = ()
+    places: tuple[str, ...] = ()
 
     @property
     def tells_the_move(self) -> bool:
@@ -64,12 +70,11 @@ class Turn(msgspec.Struct, frozen=True):
 class Fresh(msgspec.Struct, frozen=True):
     """Rules that have not had their first look: name -> what that look is called.
 
-    ``done`` maps rules to their last look that came to its end. ``is_due``: this poll takes the looks.
-    Otherwise these rules see only what begins to be as they ask, and none of their times comes.
+    ``is_due``: this poll takes the looks. Otherwise these rules see only what begins to be as they ask, and
+    none of their times comes.
     """
 
     rules: Mapping[str, str] = {}
-    done: Mapping[str, str] = {}
     is_due: bool = False
 
 
@@ -145,44 +150,23 @@ class Watch:
                 yield from self._take(condition, key, alert, Step(alert))
 
     def freed(self, id_: str) -> Iterator[Turn]:
-        """Tell open alerts of a connection where another one, now over, stood before them."""
+        """Note who is to know of open alerts of a connection where one that is over stood before them."""
         for condition in self._conditions:
             for key, alert in self._of(id_).items():
                 if alert.phase is Phase.OPEN and alert.rule == condition.rule.name:
-                    targets = [
-                        target
-                        for target in self._targets(condition, alert, What.REMINDER)
-                        if self._router.is_for_people(target.sink) and _text(target) not in alert.told
-                    ]
-                    if targets:
-                        again = msgspec.structs.replace(alert, said=alert.said + 1)
-                        yield self._tell(condition, key, again, alert.subject.status, What.OPENED, targets)
+                    new = {
+                        place_of(target): Told()
+                        for target in self._targets(condition, alert)
+                        if self._router.is_for_people(target.sink) and place_of(target) not in alert.told
+                    }
+                    if new:
+                        self._write(key, id_, msgspec.structs.replace(alert, told={**alert.told, **new}))
+                        yield Turn(key, self.written[key], id_, _entity_of(alert))
 
     def ended(self, key: str, alert: Alert, *, rule_is_gone: bool) -> Iterator[Turn]:
         """An alert without its rule, or whose entity is no longer in the state."""
         step = (dismissed if rule_is_gone else removed)(alert, self._look)
         yield from self._take(None, key, alert, step)
-
-    def already(self) -> Iterator[tuple[Event, Owed]]:
-        """The summaries of what the first looks of rules found, for each target that knows of it."""
-        found: dict[str, list[Alert]] = {}
-        for alert in {**dict(self._book.items()), **self.written}.values():
-            first = alert and self._fresh.rules.get(alert.rule)
-            if alert and first and alert.existing == first and alert.phase is Phase.OPEN:
-                found.setdefault(alert.rule, []).append(alert)
-        for condition in self._conditions:
-            mine = found.get(condition.rule.name, [])
-            if condition.rule.include_existing == "summary":
-                yield from self._summary(condition, mine)
-
-    def _summary(self, condition: Condition, found: Collection[Alert]) -> Iterator[tuple[Event, Owed]]:
-        rule = condition.rule
-        for target in sorted({target for alert in found for target in alert.told}):
-            to = parse_target(target)
-            if self._router.is_for_people(to.sink):
-                mine = [alert for alert in found if target in alert.told]
-                event = summary(rule.name, self._fresh.rules[rule.name], self._origin, self._counted(mine))
-                yield event, self._router.owe(event, to, rule.name, rule)
 
     # --- one alert ---
 
@@ -201,7 +185,7 @@ class Watch:
         known = {key: alert for key, alert in self._of(id_).items() if alert.rule == rule}
         were = condition.matching(id_, stored, self.names) if first and stored is not None else ()
         if state.removed_at is None:
-            for subject in subjects(id_, state, moved, kinds=asked.entity):
+            for subject in subjects(id_, state, moved, kinds=asked.entity, stored=stored):
                 key = _key(rule, subject.kind, id_, subject.id)
                 before = known.pop(key, None)
                 was_so = (subject.kind, subject.id) in were
@@ -209,7 +193,7 @@ class Watch:
                     continue
                 look = self._look
                 if was_so and not is_blind:
-                    look = msgspec.structs.replace(look, first=first, done=self._fresh.done.get(rule, ""))
+                    look = msgspec.structs.replace(look, is_first=True)
                 matches = condition.matches(subject, self.names) is not False
                 yield key, before, observe(before, rule, condition.timing, subject, look, matches=matches)
         if is_blind and state.removed_at is None:
@@ -242,59 +226,60 @@ class Watch:
     def _told(
         self, condition: Condition | None, key: str, before: Alert | None, step: Step, what: What
     ) -> Turn:
+        """Note and say what happened to an alert."""
         about = step.ended or step.alert
         assert about is not None  # noqa: S101 - what happens, happens to an alert
         if what is What.OPENED:
-            about = msgspec.structs.replace(about, id=alert_id(about, self._origin), told=())
-        targets = list(self._targets(condition, about, what))
-        status_before = before.subject.status if before is not None else None
-        turn = self._tell(condition, key, about, status_before, what, targets)
-        if step.ended is not None:  # another wait has begun in its place
-            self._write(key, turn.connection, step.alert)
-            turn = msgspec.structs.replace(turn, alert=step.alert)
-        return turn
+            about = msgspec.structs.replace(about, id=alert_id(about, self._origin))
+        if what is What.RESOLVED:
+            is_told = condition is None or condition.rule.resolve
+            targets = [target for target in map(parse_target, about.told) if self._router.has(target.sink)]
+        else:
+            is_told = True
+            targets = list(self._targets(condition, about))
+        people = [target for target in targets if self._router.is_for_people(target.sink)]
+        programs = [target for target in targets if target not in people and is_told]
+        event = from_alert(about, what, before.subject.status if before else None, self._origin, self.names)
+        rule = condition.rule if condition else None
+        owed = tuple(self._router.owe(event, target, about.rule, rule) for target in programs)
+        told = self._told_from_now(condition, about, what, people, programs)
+        after = msgspec.structs.replace(about, told=told)
+        if step.ended is not None and step.alert is not None:  # another wait has begun in its place
+            after = msgspec.structs.replace(step.alert, told=told)
+        self._write(key, about.subject.connection, after)
+        places = tuple(place_of(target) for target in people) if is_told else ()
+        return Turn(key, self.written[key], about.subject.connection, _entity_of(about), event, owed, places)
 
-    def _tell(
+    def _told_from_now(
         self,
         condition: Condition | None,
-        key: str,
-        about: Alert,
-        status_before: Any,
+        alert: Alert,
         what: What,
-        targets: Collection[Target],
-    ) -> Turn:
-        """Say what happened to an alert, and note who knows of it."""
-        event = from_alert(about, what, status_before, self._origin, self.names)
-        counts = condition is not None and condition.rule.include_existing == "summary"
-        is_counted = counts and what is What.OPENED and about.existing == self._fresh.rules.get(about.rule)
-        owed = tuple(
-            self._router.owe(event, target, about.rule, condition.rule if condition else None)
-            for target in targets
-            if not (is_counted and self._router.is_for_people(target.sink))
-        )
-        names = () if what is What.RESOLVED else (*about.told, *(_text(target) for target in targets))
-        after = msgspec.structs.replace(about, told=tuple(dict.fromkeys(names)))
-        self._write(key, about.subject.connection, after)
-        return Turn(key, self.written[key], about.subject.connection, _entity_of(about), event, owed)
+        people: Collection[Target],
+        programs: Collection[Target],
+    ) -> dict[str, Told]:
+        """What is known of an alert in each place after this."""
+        if what is What.RESOLVED:
+            return {place_of(target): alert.told[place_of(target)] for target in people}
+        first = ""
+        if condition is not None and alert.existing and condition.rule.include_existing == "summary":
+            first = self._fresh.rules.get(alert.rule, "")
+        new = {
+            place_of(target): Told(first and first_look_id(place_of(target), alert.rule, first))
+            for target in people
+        }
+        return {**new, **alert.told, **{place_of(target): Told(TO_A_PROGRAM) for target in programs}}
 
-    def _targets(self, condition: Condition | None, alert: Alert, what: What) -> Iterator[Target]:
-        """Who is told: of an end, whoever knows of the alert; of the rest, whoever the rule names."""
-        elsewhere = self._told_by_others(alert)
-        if condition is None or what is What.RESOLVED:
-            is_told = condition is None or condition.rule.resolve
-            for target in map(parse_target, alert.told):
-                is_left = alert.end is End.RULE and self._router.is_for_people(target.sink)
-                goes_on = is_left and _text(target) in elsewhere  # by another rule
-                if is_told and self._router.has(target.sink) and not goes_on:
-                    yield target
-            return
-        if alert.existing and condition.rule.include_existing == "no":
+    def _targets(self, condition: Condition | None, alert: Alert) -> Iterator[Target]:
+        """Whom the rule names for an alert."""
+        if condition is None or (alert.existing and condition.rule.include_existing == "no"):
             return
         is_certain = condition.matches(alert.subject, self.names)
         if is_certain is False:  # by a name that became known only now
             return
+        elsewhere = self._told_by_others(alert)
         for target in condition.rule.notify if is_certain else condition.rule.fallback:
-            if not self._router.is_for_people(target.sink) or _text(target) not in elsewhere:
+            if not self._router.is_for_people(target.sink) or place_of(target) not in elsewhere:
                 yield target
 
     def _told_by_others(self, alert: Alert) -> set[str]:
@@ -315,39 +300,17 @@ class Watch:
         alerts = {**self._book.of(id_), **self._below.get(id_, {})}
         return {key: alert for key, alert in alerts.items() if alert is not None}
 
-    def _counted(self, alerts: Collection[Alert]) -> str:
-        """How many there are, and at which carriers."""
-        carriers = Counter(
-            self.names.carrier(id_) or id_
-            for alert in alerts
-            if isinstance(id_ := alert.subject.fields.get("carrier"), str)
-        )
-        named = [f"{name} {count}" for name, count in carriers.most_common(_MOST_NAMED)]
-        rest = len(carriers) - len(named)
-        whose = f": {', '.join(named)}{f' and {rest} more' if rest else ''}" if named else ""
-        kinds = {alert.subject.kind for alert in alerts}
-        noun = kinds.pop().replace("_", " ") if len(kinds) == 1 else "entity"
-        is_one, needs = len(alerts) == 1, {alert.subject.status for alert in alerts} == {"needs_attention"}
-        if not is_one:
-            noun = "entities" if noun == "entity" else f"{noun}s"
-        verb = ("needs" if is_one else "need") + " attention" if needs else "is" if is_one else "are"
-        what = f"already {verb}" if needs else f"{verb} already as this rule asks"
-        return f"{len(alerts):,} {noun} {what}{whose}."
-
 
 def _key(rule: str, kind: Kind, connection: str, id_: str) -> str:
     return json.dumps([rule, kind, connection, id_])
 
 
 def _bare(subject: Subject) -> Subject:
-    """What a list of alerts shows of an entity, and nothing more."""
-    fields = {name: subject.fields[name] for name in ("status", "carrier") if name in subject.fields}
-    return msgspec.structs.replace(subject, fields=fields, above={"employer": subject.above.get("employer")})
+    """What messages and lists show of an entity that is not watched now, and nothing more."""
+    fields = {name: subject.fields[name] for name in _SHOWN if name in subject.fields}
+    above = {name: subject.above[name] for name in _SHOWN_ABOVE if name in subject.above}
+    return msgspec.structs.replace(subject, fields=fields, above=above)
 
 
 def _entity_of(alert: Alert) -> EntityKey:
     return alert.subject.kind, alert.subject.id
-
-
-def _text(target: Target) -> str:
-    return target.sink if target.target is None else f"{target.sink}#{target.target.removeprefix('#')}"

@@ -14,11 +14,13 @@ from typing import Any
 import msgspec
 import structlog
 
+from notifier.config import Target
 from notifier.core import codec
-from notifier.core.alerts import Alert, EntityKey
+from notifier.core.alerts import Alert
 from notifier.core.codec import Words
 from notifier.core.diff import Diff
 from notifier.core.events import Event, Names, Origin, from_transition
+from notifier.core.messages import place_of
 from notifier.core.rules import Router
 from notifier.core.watch import Turn, Watch
 from notifier.models import ConnectionState, Owed
@@ -106,12 +108,10 @@ def chunks(
             steps = change.diff.transitions
             moved = [(step.kind, step.id) for step in steps]
             turns = list(watch.seen(change.id, change.stored, change.diff.state, moved))
-            told = _told_by(turns, router)
+            told = {(turn.entity, place) for turn in turns if turn.tells_the_move for place in turn.places}
             for entity, event in zip(moved, events_of(change, origin, names), strict=True):
                 owed = route(event, router)
-                said.event(
-                    event, [one for one in owed if (entity, one.sink, one.delivery.target) not in told]
-                )
+                said.event(event, [one for one in owed if (entity, _place_of(one)) not in told])
             said.turns(turns)
         yield Chunk(said.commit(states), dict(running), len(said.history))
 
@@ -153,15 +153,9 @@ class _Said:
         return Commit(states=states or {}, alerts=self._alerts, history=self.history, owed=self._owed)
 
 
-def _told_by(turns: Iterable[Turn], router: Router) -> set[tuple[EntityKey, str, str | None]]:
-    """What alerts say of entities, and in which channels: another message there would be one too many."""
-    return {
-        (turn.entity, owed.sink, owed.delivery.target)
-        for turn in turns
-        if turn.tells_the_move
-        for owed in turn.owed
-        if router.is_for_people(owed.sink)
-    }
+def _place_of(owed: Owed) -> str:
+    """Where it is said. What an alert says there of the same move needs not be said again."""
+    return place_of(Target(owed.sink, owed.delivery.target))
 
 
 def events_of(change: Change, origin: Origin, names: Names) -> list[Event]:

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from notifier.clasp.decode import Unreadable, read
 from notifier.clock import iso
 from notifier.core import codec
-from notifier.core.alerts import Alert
 from notifier.core.book import Book
 from notifier.core.diff import Diff, diff, highest_revision, missing_children, remove
 from notifier.core.removals import Held, held_kinds
@@ -59,7 +58,7 @@ class Cycle:
         self._began_s = began_s
         self._budget = settings.request_budget
         self._learned = Learned()
-        self._written: Mapping[str, Alert | None] = {}
+        self._watching: Watching | None = None
         self._expired: set[str] = set()
         self._forgotten_revision = meta.forgotten_revision
         self._live: set[str] | None = None  # read from the store where the view does not know it yet
@@ -92,14 +91,16 @@ class Cycle:
         await watching.let_time_pass(lambda: self._looked_at(seen) - gone.keys(), missing_below)
         if isinstance(outcome, Complete):
             last = await watching.look_first(changes, last)
-        self._written = watching.written
+        last = await watching.tell_people(last)
+        self._watching = watching
         self._learned = self._learn(seen, found, changes, missing_below)
         return Findings(outcome, seen, self._still_held(held, missing, missing_below), last=last)
 
     async def _book(self) -> Book:
         """The alerts as committed, read where this memory does not hold them yet."""
         if self._memory.book is None:
-            self._memory.book = Book(await self._tools.store.alerts())
+            store, sinks = self._tools.store, sorted(self._tools.router.for_people)
+            self._memory.book = Book(await store.alerts(), await store.messages(sinks))
         return self._memory.book
 
     def _looked_at(self, seen: Seen) -> set[str]:
@@ -110,8 +111,8 @@ class Cycle:
         """The whole poll is committed, the last time at ``version``: now, not before, the view may change."""
         self._memory.known_before = self._chain.counts.get(Kind.CONNECTION, 0)
         self._memory.view.update(version, self._learned)
-        if self._memory.book is not None:
-            self._memory.book.put(self._written)
+        if self._watching is not None:
+            self._watching.remember()
 
     def _hold_whole(self, seen: Seen, outcome: Complete | Partial) -> Findings:
         """Nothing in common with the state: another account's key, or the first page of one."""

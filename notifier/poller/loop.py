@@ -31,7 +31,8 @@ from notifier.poller.cycle import Cycle
 from notifier.poller.look import Findings, Look, Memory, Settings, Tools
 from notifier.poller.traversal import Complete, Partial
 from notifier.store.client import LAST_WORD_S
-from notifier.store.lanes import FAILING_AFTER, Lanes, SinkHealth
+from notifier.store.health import SinkHealth
+from notifier.store.lanes import FAILING_AFTER, Lanes
 from notifier.store.state import InboxEntry, Lease, Meta
 
 OVERDUE_S = 120.0  # a lane that is due for so long and was not claimed: nobody delivers, or too slowly

@@ -1,4 +1,4 @@
-"""The alerts' part of a poll: looks, the passing of time, and the first look of a rule that is new.
+"""The alerts' part of a poll: looks, the passing of time, the first look of a rule that is new, the telling.
 
 What a poll changes of a connection and what that means for its alerts is one commit. Time passes only for
 what this poll has seen; a rule's first look needs a Complete snapshot. Where nothing changed and nothing is
@@ -15,11 +15,12 @@ from notifier.clock import iso
 from notifier.core import codec
 from notifier.core.alerts import Alert
 from notifier.core.book import Book
+from notifier.core.desk import Desk, Looked, Telling
 from notifier.core.diff import ChildKey
 from notifier.core.events import Names, Origin
 from notifier.core.watch import Fresh, Turn, Watch
 from notifier.models import ConnectionState, Kind
-from notifier.poller.commits import CHUNK, Chain, Change, event_entry, turned
+from notifier.poller.commits import CHUNK, Chain, Change, turned
 from notifier.poller.look import ConnectionChild, Settings, Tools
 from notifier.store.state import Commit, Meta
 
@@ -50,13 +51,14 @@ class Watching:
         self._employers: dict[str, tuple[str | None, str | None]] = {}
         self._carriers: dict[str, str | None] = {}
         self.names = Names(self._employers, self._carriers)  # grows with what is looked up
-        fresh = Fresh(self._fresh, meta.watched, is_complete)
+        self._is_complete = is_complete
+        fresh = Fresh(self._fresh, is_complete)
         self.watch = Watch(book, router.conditions, router, self.origin, self.names, fresh)
+        self._telling = Telling()
 
-    @property
-    def written(self) -> Mapping[str, Alert | None]:
-        """The alerts that this poll changes."""
-        return self.watch.written
+    def remember(self) -> None:
+        """All that this poll changes is committed."""
+        self._book.put({**self.watch.written, **self._telling.alerts}, self._telling.messages)
 
     async def learn_names(self, changes: Collection[Change]) -> None:
         """Look up what the events and alerts of these changes need."""
@@ -104,13 +106,31 @@ class Watching:
                 batch = {}
         await self._look_at(batch)
         await self._end_what_is_gone(live)
-        said = list(self.watch.already())
-        self._chain.events += len(said)
+        return msgspec.structs.replace(last, meta={**last.meta, "watched": self._watched})
+
+    async def tell_people(self, last: Commit) -> Commit:
+        """The poll's last commit, with what is to be said to people of all this or was kept until now."""
+        waiting, done = ((), self._fresh) if self._is_complete else (self._fresh, {})
+        if not (self.watch.written or self._book.owed or done):
+            return last
+        router = self._tools.router
+        desk = Desk(
+            self._book,
+            self.watch.written,
+            router.conditions,
+            router,
+            self.origin,
+            self.names,
+            Looked(waiting, done),
+            lambda _place, _alert: False,
+        )
+        await self._look_up_alerts(desk.plan())
+        self._telling = desk.tell()
         return msgspec.structs.replace(
             last,
-            meta={**last.meta, "watched": self._watched},
-            history=[*last.history, *(event_entry(event) for event, _ in said)],
-            owed=[*last.owed, *(owed for _, owed in said)],
+            alerts={**last.alerts, **self._telling.alerts},
+            pages=self._telling.pages,
+            owed=[*last.owed, *self._telling.owed],
         )
 
     async def _look_at(self, states: Mapping[str, ConnectionState]) -> None:

@@ -13,21 +13,29 @@ from typing import Protocol
 
 import msgspec
 
-from notifier.models import Delivery
+from notifier.models import Delivery, Posted
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """Circumstances of one attempt: ``number`` counts from 1, ``at`` is wall time, UTC."""
+    """Circumstances of one attempt: ``number`` counts from 1, ``at`` is wall time, UTC.
+
+    ``may_repeat``: an earlier attempt may have been taken without our knowing. Of a part of a living message:
+    where that was ``posted`` (None: nowhere yet), where the one ``previous`` to it was, and its ``version``.
+    """
 
     number: int
     at: datetime
+    may_repeat: bool = False
+    posted: Posted | None = None
+    previous: Posted | None = None
+    version: int = 0
 
 
 class Receipt(msgspec.Struct, frozen=True):
-    """What a successful attempt left behind: an HTTP status, and a reference such as a Slack ``ts``."""
+    """What a successful attempt left behind: an HTTP status, and where a living message is now."""
 
     status: int | None = None
-    reference: str | None = None
+    posted: Posted | None = None
 
 
 class Sink(Protocol):

@@ -1,47 +1,35 @@
 """Messages for people: Slack, with a bot's token or an incoming webhook.
 
-The Slack SDK's clients run on our guarded session: without retries of their own (the schedule is the
-dispatcher's), without proxies from the environment, and never on a session of their own. Slack says what
-went wrong in the body: an HTTP 200 with ``ok: false`` is a failure. Every message carries the event's id as
-metadata, so that a repeat can be recognised.
+A bot's message about alerts is a living one: posted once, edited as things change, with its history in its
+thread. An incoming webhook posts each piece of news as a message of its own. Every message of a bot carries
+its delivery's id as metadata, by which one whose answer was lost is found again.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import re
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-import aiohttp
-from slack_sdk.errors import SlackApiError, SlackClientError
-from slack_sdk.web.async_client import AsyncWebClient
-from slack_sdk.webhook.async_client import AsyncWebhookClient
-from yarl import URL
-
-from notifier.errors import ConfigError, DeliveryError, PermanentFailure, SinkFault, TemporaryFailure
-from notifier.models import Delivery
+from notifier.errors import ConfigError, DeliveryError, PermanentFailure, SinkFault
+from notifier.models import Delivery, Part, Posted
 from notifier.sinks import slack_errors
 from notifier.sinks.contract import Attempt, Receipt
-from notifier.sinks.session import USER_AGENT, RedirectRefused, Sessions
-from notifier.sinks.slack_message import Message, render
-from notifier.sinks.transport import origin, retry_after, within
-from notifier.sinks.wording import clean
+from notifier.sinks.session import Sessions
+from notifier.sinks.slack_api import SlackApi
+from notifier.sinks.slack_message import Message, render, reply
 
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _CHANNEL_ID = re.compile(r"[CGD][A-Z0-9]{7,}", re.ASCII)
-_TOO_MANY = 429
-#: What the SDK raises on an answer that is not the JSON object it expects.
-_UNREADABLE = (AttributeError, TypeError, ValueError, LookupError, RecursionError)
+_EVENT_TYPE = "clasp_notifier"
+_LOOKED_AT = 100  # messages, newest first, among which one that may be there is looked for
 
 
 class SlackSink:
     """One Slack workspace; ``channel`` is where messages go unless the delivery says another.
 
-    Either ``token`` or ``webhook_url``. An ``api_url`` or ``webhook_url`` that is written as loopback may be
-    connected to; nothing else that is private.
+    Either ``token`` or ``webhook_url``.
     """
 
     def __init__(
@@ -61,45 +49,125 @@ class SlackSink:
             raise ConfigError(f"sinks.{name}.channel: is needed with token")
         self.name = name
         self.deadline = deadline
-        self._token = token
         self._webhook_url = webhook_url
         self._channel = channel or ""
-        url = URL(webhook_url or api_url)
-        self._api_url = api_url if api_url.endswith("/") else api_url + "/"
-        self._where = f"Slack at {origin(url)}"
-        self._is_loopback = url.host in _LOOPBACK
-        self._sessions = sessions
-        self._logger = logging.getLogger(f"{__name__}.{name}")
-        self._logger.setLevel(logging.WARNING)  # at DEBUG the SDK writes out messages and addresses
+        self._api = SlackApi(
+            name,
+            sessions=sessions,
+            deadline=deadline,
+            url=webhook_url or api_url,
+            token=token,
+            own_channel=self._channel,
+        )
+        self._channel_ids: dict[str, str] = {}  # by the names that messages went to
+        self._home: str | None = None  # the workspace's address, once it was asked for; '' is none
 
     async def send(self, delivery: Delivery, attempt: Attempt) -> Receipt:
-        """Post the message for an event, once."""
-        message = _rendered(delivery)
+        """Post the message for an event, once; of a living message, what is new of it."""
+        posted = attempt.posted if attempt.posted and attempt.posted.ts else None
         if self._webhook_url is not None:
-            return await self._post_to_webhook(self._webhook_url, message, attempt.at)
-        channel = delivery.target or self._channel
-        answer = await self._call(
-            "chat.postMessage",
-            {
-                "channel": channel,
-                **_inert(message),
-                "metadata": {"event_type": "clasp_notifier", "event_payload": {"id": delivery.id}},
-            },
-            channel=channel,
-            now=attempt.at,
-        )
-        return Receipt(200, f"{answer.get('channel', '')}:{answer.get('ts', '')}")
+            if delivery.part is Part.ROOT and attempt.posted is not None:
+                return Receipt()  # a webhook's message cannot be changed
+            message = render(_body_of(delivery), is_repeat=attempt.may_repeat)
+            status = await self._api.post(self._webhook_url, _inert(message), attempt.at)
+            return _receipt(delivery, attempt, status=status)
+        if posted is not None:
+            try:
+                if delivery.part is Part.ROOT:
+                    return await self._edit(delivery, attempt, posted)
+                return await self._post(delivery, attempt, posted)
+            except DeliveryError as error:
+                if error.reason not in slack_errors.LOST:
+                    raise
+        return await self._post(delivery, attempt)
+
+    async def _post(self, delivery: Delivery, attempt: Attempt, thread: Posted | None = None) -> Receipt:
+        """A new message, or a reply in a thread; one that may be there already is looked for first."""
+        channel = thread.channel if thread else delivery.target or self._channel
+        found, has_looked = None, False
+        if attempt.may_repeat:
+            found, has_looked = await self._find(delivery.id, channel, thread)
+        if found is not None:
+            return _receipt(delivery, attempt, *found)
+        is_repeat = attempt.may_repeat and not has_looked
+        body = _body_of(delivery)
+        metadata = {"event_type": _EVENT_TYPE, "event_payload": {"id": delivery.id}}
+        arguments: dict[str, Any] = {"channel": channel, "metadata": metadata}
+        if thread is None:
+            previous = await self._address(attempt.previous)
+            arguments |= _inert(render(body, previous=previous, is_repeat=is_repeat))
+        else:
+            arguments |= _inert(reply(body, is_repeat=is_repeat))
+            arguments |= {"thread_ts": thread.ts, "reply_broadcast": delivery.part is Part.NEWS}
+        answer = await self._api.call("chat.postMessage", arguments, channel=channel, now=attempt.at)
+        where, ts = answer.get("channel"), answer.get("ts")
+        if not isinstance(where, str) or not isinstance(ts, str):
+            where = ts = ""
+        self._channel_ids[channel] = where
+        return _receipt(delivery, attempt, where, ts)
+
+    async def _edit(self, delivery: Delivery, attempt: Attempt, posted: Posted) -> Receipt:
+        """Change a message that was posted."""
+        message = render(_body_of(delivery), previous=await self._address(attempt.previous))
+        arguments = {
+            "channel": posted.channel,
+            "ts": posted.ts,
+            "text": message.text,
+            "blocks": message.blocks,
+            "parse": "none",
+            "link_names": False,
+        }
+        await self._api.call("chat.update", arguments, channel=posted.channel, now=attempt.at)
+        return _receipt(delivery, attempt, posted.channel, posted.ts)
+
+    async def _find(
+        self, id_: str, channel: str, thread: Posted | None
+    ) -> tuple[tuple[str, str] | None, bool]:
+        """Where a delivery is that was posted without our knowing, and whether we were let look for it."""
+        where = channel if _CHANNEL_ID.fullmatch(channel) else self._channel_ids.get(channel)
+        if not where:
+            return None, False
+        arguments = {"channel": where, "limit": str(_LOOKED_AT), "include_all_metadata": "true"}
+        method = "conversations.history"
+        if thread is not None:
+            arguments["ts"], method = thread.ts, "conversations.replies"
+        try:
+            answer = await self._api.call(method, arguments)
+        except (SinkFault, PermanentFailure):  # most likely the token lacks the scope
+            return None, False
+        messages = answer.get("messages")
+        for message in messages if isinstance(messages, list) else ():
+            if isinstance(message, dict) and _id_of(message) == id_ and isinstance(message.get("ts"), str):
+                return (where, message["ts"]), True
+        return None, True
+
+    async def _address(self, posted: Posted | None) -> str | None:
+        """The address of a message; None where it is not known."""
+        if posted is None or not posted.ts:
+            return None
+        if self._home is None:
+            try:
+                home = (await self._api.call("auth.test", {})).get("url")
+            except DeliveryError:
+                return None  # the message is worth more than its link
+            self._home = home.rstrip("/") if isinstance(home, str) and home.startswith("https://") else ""
+        ts = posted.ts.replace(".", "")
+        return f"{self._home}/archives/{posted.channel}/p{ts}" if self._home else None
 
     async def probe(self) -> str:
         """Who the token belongs to, and whether the channel is there, as far as that can be asked."""
         if self._webhook_url is not None:
             return "an incoming webhook cannot be tried without sending a message: use send-test"
-        who = await self._call("auth.test", {})
-        told = f"the token belongs to {self._shown(who.get('user'))} in {self._shown(who.get('team'))}"
+        who = await self._api.call("auth.test", {})
+        told = (
+            f"the token belongs to {self._api.shown(who.get('user'))} in {self._api.shown(who.get('team'))}"
+        )
         if not _CHANNEL_ID.fullmatch(self._channel):
             return f"{told}; that {self._channel} takes messages is only known by sending one: use send-test"
         try:
-            info = await self._call("conversations.info", {"channel": self._channel}, channel=self._channel)
+            info = await self._api.call(
+                "conversations.info", {"channel": self._channel}, channel=self._channel
+            )
         except SinkFault as fault:
             if fault.reason != "missing_scope":
                 raise
@@ -117,127 +185,28 @@ class SlackSink:
             return f"it is a member of {self._channel}"
         return f"it is no member of {self._channel}: /invite it there, unless it has chat:write.public"
 
-    async def _call(
-        self, method: str, arguments: dict[str, Any], *, channel: str = "", now: datetime | None = None
-    ) -> Mapping[str, Any]:
-        """One call of the Web API; the answer is a JSON object with ``ok: true``."""
-        async with within(self.deadline, self._where):
-            client = AsyncWebClient(
-                token=self._token,
-                base_url=self._api_url,
-                ssl=True,  # type: ignore[arg-type]  # aiohttp's word for "verify"; None is deprecated there
-                session=self._sessions.get(allow_private=self._is_loopback),
-                user_agent_prefix=USER_AGENT,
-                logger=self._logger,
-                retry_handlers=[],
-            )
-            client.proxy = None  # the SDK takes one from the environment
-            try:
-                if method == "conversations.info":  # takes no JSON
-                    answer = await client.api_call(method, params=arguments)
-                else:
-                    answer = await client.api_call(method, json=arguments)
-                data = answer.data
-            except SlackApiError as error:
-                raise self._refused(error, channel, now) from None
-            except RedirectRefused as redirect:
-                raise self._redirected(redirect) from None
-            except (aiohttp.ClientError, OSError):  # some of them are a ValueError too
-                raise
-            except (*_UNREADABLE, SlackClientError):
-                raise self._unreadable() from None
-        if not isinstance(data, dict):
-            raise self._unreadable()
-        return data
 
-    def _refused(self, error: SlackApiError, channel: str, now: datetime | None) -> DeliveryError:
-        """What an answer without ``ok: true`` means."""
-        response = error.response
-        status = getattr(response, "status_code", None) or getattr(response, "status", None) or 0
-        data = getattr(response, "data", None)
-        data = data if isinstance(data, dict) else {}
-        headers = getattr(response, "headers", None) or {}
-        wait = retry_after(headers.get("Retry-After"), now) if now else None
-        code = data.get("error")
-        if status == _TOO_MANY:
-            return slack_errors.failure("ratelimited", status=status, retry_after=wait)
-        if status >= 500 or not isinstance(code, str):  # noqa: PLR2004
-            return self._status(status, wait)
-        return slack_errors.failure(
-            code,
-            status=status,
-            detail=self._detail(data),
-            channel=channel,
-            is_own_channel=channel == self._channel,
-            retry_after=wait,
-        )
-
-    async def _post_to_webhook(self, url: str, message: Message, now: datetime) -> Receipt:
-        async with within(self.deadline, self._where):
-            client = AsyncWebhookClient(
-                url,
-                ssl=True,  # type: ignore[arg-type]
-                session=self._sessions.get(allow_private=self._is_loopback),
-                user_agent_prefix=USER_AGENT,
-                logger=self._logger,
-                retry_handlers=[],
-            )
-            client.proxy = None
-            try:
-                answer = await client.send_dict(_inert(message))
-            except RedirectRefused as redirect:
-                raise self._redirected(redirect) from None
-            except (aiohttp.ClientError, OSError):
-                raise
-            except _UNREADABLE:
-                raise self._unreadable() from None
-        status, said = answer.status_code, answer.body.strip()
-        if status == 200 and said == "ok":  # noqa: PLR2004
-            return Receipt(status)
-        wait = retry_after(answer.headers.get("Retry-After"), now)
-        if status == _TOO_MANY:
-            raise slack_errors.failure("ratelimited", status=status, retry_after=wait)
-        if code := _webhook_error(said):
-            raise slack_errors.failure(code, status=status, retry_after=wait)
-        raise self._status(status, wait)
-
-    def _detail(self, data: Mapping[str, Any]) -> str:
-        """What Slack adds to an error: the scope that is missing, the first thing wrong with a block."""
-        needed = data.get("needed")
-        if isinstance(needed, str):
-            return f"needed: {self._quoted(needed, 100)}"
-        metadata = data.get("response_metadata")
-        messages = metadata.get("messages") if isinstance(metadata, dict) else None
-        return self._quoted(str(messages[0]), 200) if isinstance(messages, list) and messages else ""
-
-    def _shown(self, value: Any) -> str:
-        return self._quoted(value, 80) if isinstance(value, str) else "somebody"
-
-    def _quoted(self, text: str, limit: int) -> str:
-        """Words of whoever answered: on one line, bounded, and without our token."""
-        return clean(text.replace(self._token or "\0", "***"))[:limit]
-
-    def _status(self, status: int, wait: timedelta | None) -> DeliveryError:
-        if 200 <= status < 300:  # noqa: PLR2004
-            return self._unreadable()
-        return TemporaryFailure(
-            f"http_{status}", f"{self._where} answered {status}", status=status, retry_after=wait
-        )
-
-    def _unreadable(self) -> DeliveryError:
-        return TemporaryFailure("invalid_response", f"{self._where} answered something that is not Slack's")
-
-    def _redirected(self, redirect: RedirectRefused) -> DeliveryError:
-        said = f"{self._where} answered with a redirect ({redirect.status}), which is not followed"
-        return SinkFault(f"http_{redirect.status}", f"{said}; correct the URL", status=redirect.status)
+def _receipt(
+    delivery: Delivery, attempt: Attempt, channel: str = "", ts: str = "", *, status: int = 200
+) -> Receipt:
+    """Of a living message it says where that is."""
+    if delivery.part is not Part.ROOT:
+        return Receipt(status)
+    return Receipt(status, Posted(channel, ts, attempt.version))
 
 
-def _rendered(delivery: Delivery) -> Message:
+def _body_of(delivery: Delivery) -> Any:
     try:
-        body = json.loads(delivery.body)
+        return json.loads(delivery.body)
     except (ValueError, RecursionError):
         raise PermanentFailure("unreadable_body", "the stored event is not JSON") from None
-    return render(body)
+
+
+def _id_of(message: Mapping[str, Any]) -> Any:
+    """The delivery that a message in a channel was posted for."""
+    metadata = message.get("metadata")
+    payload = metadata.get("event_payload") if isinstance(metadata, dict) else None
+    return payload.get("id") if isinstance(payload, dict) else None
 
 
 def _inert(message: Message) -> dict[str, Any]:
@@ -251,15 +220,3 @@ def _inert(message: Message) -> dict[str, Any]:
         "unfurl_links": False,
         "unfurl_media": False,
     }
-
-
-def _webhook_error(said: str) -> str | None:
-    """The error in an incoming webhook's answer: a bare word, or as the Web API would write it."""
-    if said in slack_errors.KNOWN:
-        return said
-    try:
-        data = json.loads(said)
-    except (ValueError, RecursionError):
-        return None
-    error = data.get("error") if isinstance(data, dict) else None
-    return error if isinstance(error, str) else None

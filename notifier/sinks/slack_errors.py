@@ -81,6 +81,10 @@ _TABLE: Mapping[Fault, Mapping[str, str]] = {
         "slack_connect_canvas_sharing_blocked": _OURS,
         "slack_connect_file_link_sharing_blocked": _OURS,
         "slack_connect_lists_sharing_blocked": _OURS,
+        "message_not_found": "somebody has deleted the message",
+        "cant_update_message": "the message is not the app's own",
+        "edit_window_closed": "the workspace lets nobody change a message that is so old",
+        "thread_not_found": "somebody has deleted the message",
         "restricted_action_thread_locked": "the thread is locked",
         "restricted_action_non_threadable_channel": "the channel takes no replies in threads",
     },
@@ -128,6 +132,19 @@ _BY_ERROR = {error: (fault, advice) for fault, errors in _TABLE.items() for erro
 _ERROR = re.compile(r"[a-z][a-z0-9_]{0,79}", re.ASCII)
 
 KNOWN = frozenset(_BY_ERROR)
+#: Where a message that was posted cannot be changed or replied to; one can still be posted anew.
+LOST = frozenset(
+    {
+        "message_not_found",
+        "cant_update_message",
+        "edit_window_closed",
+        "thread_not_found",
+        "cannot_reply_to_message",
+        "restricted_action_thread_locked",
+        "restricted_action_non_threadable_channel",
+        *_TABLE[Fault.CHANNEL],
+    }
+)
 _THROTTLED = frozenset({"ratelimited", "rate_limited"})  # said of all our messages, not of this one
 
 

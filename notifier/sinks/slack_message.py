@@ -21,7 +21,7 @@ from slack_sdk.models.blocks import (
     SectionBlock,
 )
 
-from notifier.sinks.slack_text import link, mrkdwn, note, plain
+from notifier.sinks.slack_text import escape, link, mrkdwn, note, plain
 from notifier.sinks.wording import Told, tell, utc
 
 # Documented: header 150, text of a section 3,000, 10 fields of 2,000, 10 elements in a context. We stay
@@ -37,6 +37,11 @@ _MARKS = {
 }
 
 
+_ENDINGS = {"completed", "moved", "ended"}
+_LINE = 280
+_REPEAT = "May be a repeat: Slack gave no answer to an earlier attempt"
+
+
 class Message(msgspec.Struct, frozen=True):
     """What is posted. ``text`` is the fallback: notifications and screen readers show it."""
 
@@ -44,24 +49,64 @@ class Message(msgspec.Struct, frozen=True):
     blocks: list[dict[str, Any]]
 
 
-def render(body: Any) -> Message:
-    """The message for one event body, within Slack's limits and inert whatever the body holds."""
+def render(body: Any, *, previous: str | None = None, is_repeat: bool = False) -> Message:
+    """The message for one event body, within Slack's limits and inert whatever the body holds.
+
+    ``previous`` is the address of a message to link to. ``is_repeat``: it may have been posted before.
+    """
     told = tell(body)
     mark = _MARKS.get(told.severity, _MARKS["info"])
     blocks: list[Block] = [HeaderBlock(text=_plain(f"{mark} {told.title}", _HEADER))]
     section = _section(told)
     if section is not None:
         blocks.append(section)
+    if told.lines:
+        blocks.append(_lines(told))
     if told.note:
         said = "*What to do:* " + note(told.note, _SECTION)
         blocks.append(SectionBlock(text=MarkdownTextObject(text=said, verbatim=True)))
-    line = " · ".join(_when_and_links(told))
+    before = link(previous, "the message before") if previous else None
+    again = _REPEAT if is_repeat else None
+    line = " · ".join(part for part in (*_when_and_links(told), before, again) if part)
     if line:
         blocks.append(ContextBlock(elements=[MarkdownTextObject(text=line, verbatim=True)]))
     if told.ids:
         ids = " · ".join(f"{label} {value}" for label, value in told.ids)
         blocks.append(ContextBlock(elements=[_plain(ids, _CONTEXT)]))
     return Message(f"{mark} {_fallback(told)}", [block.to_dict() for block in blocks])
+
+
+def reply(body: Any, *, is_repeat: bool = False) -> Message:
+    """The same in short, for the thread of a message."""
+    told = tell(body)
+    mark = _MARKS.get(told.severity, _MARKS["info"])
+    said = f"{mark} *{mrkdwn(told.title, _TITLE)}*"
+    if told.change:
+        said += f"\n{mrkdwn(told.change, _SECTION - 2 * _TITLE)}"
+    blocks: list[Block] = [SectionBlock(text=MarkdownTextObject(text=said, verbatim=True))]
+    if told.lines:
+        blocks.append(_lines(told))
+    if is_repeat:
+        blocks.append(ContextBlock(elements=[_plain(_REPEAT, _CONTEXT)]))
+    return Message(f"{mark} {_fallback(told)}", [block.to_dict() for block in blocks])
+
+
+def _lines(told: Told) -> SectionBlock:
+    """What is told side by side, a line each."""
+    lines = [f"{_MARKS[mark]} {text}" if mark in _ENDINGS else f"• {text}" for text, mark in told.lines]
+    shown = [plain(line, _LINE) for line in lines]
+    return SectionBlock(text=PlainTextObject(text=_fitting(shown), emoji=False))
+
+
+def _fitting(lines: list[str]) -> str:
+    """As many whole lines as a section holds."""
+    text = ""
+    for at, line in enumerate(lines):
+        longer = f"{text}\n{line}" if text else line
+        if len(escape(longer).encode("utf-16-le")) // 2 > _SECTION:
+            return f"{text}\nand {len(lines) - at} more"
+        text = longer
+    return text
 
 
 def _section(told: Told) -> SectionBlock | None:

@@ -49,6 +49,8 @@ def escape(text: str) -> str:
 
 def link(url: str, label: str) -> str | None:
     """A mrkdwn link, or None where the address holds anything that could end the link early."""
+    if not url.startswith(("https://", "http://")):
+        return None
     if len(url) > 2000 or re.search(r"[\s<>|\x00-\x1f\x7f]", url) or not url.isascii():  # noqa: PLR2004
         return None
     return f"<{escape(url)}|{mrkdwn(label, 75)}>"

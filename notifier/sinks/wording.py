@@ -41,13 +41,15 @@ _REPORTS = {
 _WORD = re.compile(r"[a-z0-9]+(_[a-z0-9]+)*", re.ASCII)
 _KEPT_FORMAT = "\u200c\u200d"  # joiners that scripts and emoji need; other format characters can hide text
 _MOST_CHANGES = 6
+_MOST_LINES = 20
 _LONGEST = 4000  # characters of one source text that anybody will ever read
 
 
 class Told(msgspec.Struct, frozen=True):
     """An event in words: ``change`` is what moved, ``facts`` and ``ids`` are labels with their values.
 
-    ``severity`` is how bad it is; of an alert that is over, how it ended: completed, moved, ended.
+    ``severity`` is how bad it is; of an alert that is over, how it ended: completed, moved, ended. ``lines``
+    are the things that are told side by side, each with its own severity.
 
     ``seen`` holds the moments between which it happened; the first is None where nobody had looked before,
     and for a removal, which is told only once it is certain. ``began`` is the same of when the condition of
@@ -63,6 +65,7 @@ class Told(msgspec.Struct, frozen=True):
     began: tuple[datetime | None, datetime] | None = None
     note: str | None = None
     links: tuple[tuple[str, str], ...] = ()
+    lines: tuple[tuple[str, str], ...] = ()
 
 
 def tell(body: Any) -> Told:
@@ -71,6 +74,9 @@ def tell(body: Any) -> Told:
     type_ = str(_at(body, "type") or "event")
     verb = type_.rpartition(".")[2]
     message = _text(_at(data, "message"))
+    entries = _at(data, "entries")
+    if isinstance(entries, list) and entries:
+        return _together(type_, data, entries)
     if message is not None:
         title = _REPORTS.get(type_) or words(verb)
         change: str | None = message
@@ -94,6 +100,64 @@ def tell(body: Any) -> Told:
         note=None if verb == "resolved" else _text(_at(data, "note")),
         links=_links(data),
     )
+
+
+def _together(type_: str, data: Any, entries: list[Any]) -> Told:
+    """The words for several alerts in one message."""
+    told = [tell(entry) for entry in entries[:_MOST_LINES]]
+    opened, ended, passed = (_count(_at(data, name)) for name in ("opened", "ended", "passed"))
+    first = _at(entries[0], "data")
+    if type_ == "alert.net":
+        title = "While nobody was to be disturbed: " + _listed(
+            (opened, "newly open"), (ended, "over"), (passed, "came and went")
+        )
+    else:
+        whose = {
+            "employer": _text(_at(first, "connection", "employer", "name")),
+            "carrier": _text(_at(first, "carrier", "name")) or _text(_at(first, "carrier", "id")),
+        }.get(str(_at(data, "by")))
+        title = (
+            f"{whose} · {_how_many(entries, opened, ended)}" if whose else _how_many(entries, opened, ended)
+        )
+    lines = [(f"{one.title}{f' ({one.change})' if one.change else ''}", one.severity) for one in told]
+    rest = opened + ended - len(told)
+    return Told(
+        title,
+        severity=_worst(told) if not opened else str(_at(data, "severity") or "info"),
+        ids=_present((("rule", _at(data, "rule")),)),
+        note=_text(_at(data, "note")) if opened else None,
+        links=_links(first) if _at(data, "by") == "employer" else (),
+        lines=(*lines, *([(f"and {rest:,} more", "")] if rest > 0 else [])),
+    )
+
+
+def _how_many(entries: list[Any], opened: int, ended: int) -> str:
+    """``3 group connections need attention``, ``2 of 3 group connections still need attention``."""
+    kinds = {str(_at(entry, "data", "entity", "kind")) for entry in entries}
+    noun = words(kinds.pop()).lower() + "s" if len(kinds) == 1 else "entities"
+    lasting = [entry for entry in entries if _ending(_at(entry, "data")) is None]
+    needs = {_at(entry, "data", "entity", "status") for entry in lasting} == {"needs_attention"}
+    still = "still " if any(_at(entry, "type") == "alert.reminder" for entry in entries) else ""
+    if not opened:
+        is_done = all(_ending(_at(entry, "data")) == "completed" for entry in entries)
+        return f"{ended:,} {noun} are {'completed' if is_done else 'over'}"
+    if ended:
+        return f"{opened:,} of {opened + ended:,} {noun} still " + ("need attention" if needs else "open")
+    return f"{opened:,} {noun} {still}" + ("need attention" if needs else "open")
+
+
+def _worst(told: list[Told]) -> str:
+    """How several alerts ended, in one word: completed only where all are."""
+    how = {one.severity for one in told}
+    return next((word for word in ("moved", "ended") if word in how), "completed")
+
+
+def _listed(*counts: tuple[int, str]) -> str:
+    return ", ".join(f"{count:,} {what}" for count, what in counts if count)
+
+
+def _count(value: Any) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 
 
 def words(value: Any) -> str:
@@ -214,10 +278,14 @@ def _course(verb: str, data: Any, now: Any) -> str | None:
     if verb != "opened" and began is not None and at is not None and at >= began:
         at_least = "at least " if _at(alert, "since_after") is None else ""
         parts.append(f"{'after' if verb == 'resolved' else 'for'} {at_least}{_length(at - began)}")
+    before, status = _at(data, "from"), _at(data, "entity", "status")
+    is_move = before is not None and before != status and _at(alert, "unchanged") is not True
+    if verb == "opened" and is_move:
+        parts.append(f"{words(before)} → {words(status)}")
     times = _at(alert, "occurrence")
     if verb == "opened" and isinstance(times, int) and times > 1:
         parts.append(f"{_ordinal(times)} time in 30 days")
-    return ", ".join(parts).capitalize() or None
+    return (parts[0][:1].upper() + ", ".join(parts)[1:]) if parts else None
 
 
 def _ending(data: Any) -> str | None:
@@ -283,7 +351,7 @@ def _ids(data: Any) -> tuple[tuple[str, str], ...]:
             ("employer", _at(data, "connection", "employer", "id")),
             ("carrier", _at(data, "carrier", "id")),
             ("rule", _at(data, "rule")),
-            ("event", _at(data, "id")),
+            ("alert", _at(data, "alert", "id")) if _at(data, "alert") else ("event", _at(data, "id")),
         )
     )
 

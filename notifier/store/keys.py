@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+PAGE, POSTED = "page:", "posted:"  # and a message's id: fields of a sink's hash, see ``Keys.sink``
+
 
 class Keys:
     """Key names of the deployment ``name``."""
@@ -18,7 +20,7 @@ class Keys:
         self.attempts = self.prefix + "attempts"
 
     def sink(self, sink: str) -> str:
-        """What is known of a sink's health (hash)."""
+        """What is known of a sink's health, and the messages there: what they show and where (hash)."""
         return f"{self.prefix}sink:{sink}"
 
     def lanes(self, sink: str) -> str:

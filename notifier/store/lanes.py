@@ -13,12 +13,14 @@ from typing import Any
 
 import msgspec
 
+from notifier.core.messages import Page
 from notifier.core.retry import Outcome, Verdict
 from notifier.errors import StoreUnfit
-from notifier.models import UNREADABLE, Delivery, is_report
+from notifier.models import UNREADABLE, Delivery, Posted, is_report
 from notifier.store.client import translated
 from notifier.store.formats import fresh_delivery, iso_of, microseconds, oldest_id
-from notifier.store.keys import Keys
+from notifier.store.health import FIELDS, SinkHealth, read_health
+from notifier.store.keys import PAGE, POSTED, Keys
 from notifier.store.scripts import Client, load
 
 #: A claim outlives the attempt it is for by this much.
@@ -35,7 +37,7 @@ class Claim(msgspec.Struct, frozen=True):
 
     ``claims`` counts claims in a row that began and were never settled, this one included. ``attempts`` and
     ``first_us`` (0: none yet) are of earlier, settled attempts. ``failures`` is the sink's count of rounds
-    that failed in a row.
+    that failed in a row. ``may_repeat``: an earlier attempt may have been taken without our knowing.
     """
 
     sink: str
@@ -46,6 +48,7 @@ class Claim(msgspec.Struct, frozen=True):
     attempts: int
     first_us: int
     failures: int
+    may_repeat: bool = False
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -56,23 +59,12 @@ class Batch(msgspec.Struct, frozen=True):
     suspects: int = 0
 
 
-class SinkHealth(msgspec.Struct, frozen=True):
-    """What the store knows of a sink. Moments are ISO 8601; ``off`` is set while an operator paused it.
+class Shown(msgspec.Struct, frozen=True):
+    """A message at a sink: its page, where it was posted, and where the one before it was (None: nowhere)."""
 
-    ``deaths`` counts every event that ever became a dead letter, without the notifier's own reports.
-    """
-
-    waiting: int
-    dead: int
-    deaths: int = 0
-    failures: int = 0
-    failing_since: str | None = None
-    paused_until: str | None = None
-    reason: str | None = None
-    message: str | None = None
-    off: str | None = None
-    oldest_due: str | None = None
-    is_resting: bool = False  # it asked us to wait, or its rate does
+    page: Page | None
+    posted: Posted | None = None
+    previous: Posted | None = None
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
@@ -127,8 +119,32 @@ class Lanes:
         claims = tuple(_read_claim(sink, failures, *entry) for entry in claimed)
         return Batch(claims, None if wait < 0 else timedelta(microseconds=wait), suspects)
 
-    async def settle(self, claim: Claim, outcome: Outcome, *, took_ms: int) -> bool:
-        """End the claim as ``outcome`` says and write the ledger; False where the claim was lost."""
+    async def shown(self, sink: str, delivery: Delivery) -> Shown:
+        """The message that a delivery is a part of, as it is now."""
+        fields = [PAGE + str(delivery.message), POSTED + str(delivery.message)]
+        fields += [POSTED + delivery.previous] if delivery.previous else []
+        with translated("reading a message"):
+            page, *posted = await self._redis.hmget(self._keys.sink(sink), fields)
+        try:
+            found = [msgspec.json.decode(one, type=Posted) if one else None for one in posted]
+            return Shown(msgspec.json.decode(page, type=Page) if page else None, *found)
+        except msgspec.MsgspecError as error:
+            raise StoreUnfit(f"a message in {self._keys.sink(sink)} cannot be read ({error})") from error
+
+    async def settle(
+        self,
+        claim: Claim,
+        outcome: Outcome,
+        *,
+        took_ms: int,
+        posted: Posted | None = None,
+        may_repeat: bool = False,
+    ) -> bool:
+        """End the claim as ``outcome`` says and write the ledger; False where the claim was lost.
+
+        ``posted``: where the message now is that the delivery was a part of. ``may_repeat``: it may have been
+        taken, so that the next attempt would say it again.
+        """
         now = self.now_us()
         counts = outcome.verdict is not Verdict.HOLD  # a sink's fault does not use up a delivery's attempts
         attempts = claim.attempts + counts
@@ -162,10 +178,11 @@ class Lanes:
             claim,
             outcome.verdict,
             next_us=now + microseconds(outcome.delay),
-            counters=(attempts, first_us),
+            counters=(attempts, f"{first_us} 1" if may_repeat else str(first_us)),
             said=(outcome.reason, outcome.message),
             records=(_json.encode(record), letter, b"" if is_report(claim.delivery.type) else b"1"),
             rest=outcome.rest,
+            posted=posted,
         )
 
     async def release(self, claim: Claim) -> bool:
@@ -174,7 +191,7 @@ class Lanes:
             claim,
             "release",
             next_us=0,
-            counters=(claim.attempts, claim.first_us),
+            counters=(claim.attempts, str(claim.first_us)),
             said=("", ""),
             records=(b"", b"", b""),
             rest=timedelta(),
@@ -186,10 +203,11 @@ class Lanes:
         verdict: str,
         *,
         next_us: int,
-        counters: tuple[int, int],
+        counters: tuple[int, str],
         said: tuple[str, str],
         records: tuple[bytes, bytes, bytes],
         rest: timedelta,
+        posted: Posted | None = None,
     ) -> bool:
         now = self.now_us()
         sink = claim.sink
@@ -214,6 +232,8 @@ class Lanes:
                     *said,
                     *records,
                     now + microseconds(rest) if rest else 0,
+                    POSTED + str(claim.delivery.message) if posted else "",
+                    _json.encode(posted) if posted else "",
                 ],
             )
         return bool(answer == b"settled")
@@ -225,13 +245,13 @@ class Lanes:
         lanes = self._keys.lanes(sink)
         with translated("reading a sink's health"):
             async with self._redis.pipeline(transaction=False) as pipe:
-                pipe.hgetall(self._keys.sink(sink))
+                pipe.hmget(self._keys.sink(sink), FIELDS)
                 pipe.zcard(lanes)
                 pipe.xlen(self._keys.dead(sink))
                 pipe.zrange(lanes, 0, 0, withscores=True)
                 fields, waiting, dead, first = await pipe.execute()
         try:
-            return _read_health(fields, waiting, dead, first, self.now_us())
+            return read_health(fields, waiting, dead, first, self.now_us())
         except (ValueError, OverflowError, OSError) as error:
             raise StoreUnfit(
                 f"what the store knows of the sink {sink} cannot be read ({error}); somebody else wrote to "
@@ -308,42 +328,20 @@ class Lanes:
 def _read_claim(sink: str, failures: int, key: bytes, token: bytes, value: bytes) -> Claim:
     head, _, text = value.partition(b"\n")
     try:
-        claims, attempts, first_us = map(int, head.split())
+        claims, attempts, first_us, *unsure = map(int, head.split())
         iso_of(first_us)  # a dead letter tells it
         delivery = _read_delivery.decode(text)
     except (ValueError, OverflowError, OSError, RecursionError, msgspec.MsgspecError):
-        claims, attempts, first_us = 1, 0, 0
+        claims, attempts, first_us, unsure = 1, 0, 0, []
         delivery = Delivery("", UNREADABLE, "", value.decode(errors="replace"))
     name = key.decode(errors="replace")
-    return Claim(sink, name, token.decode(), delivery, claims, attempts, first_us, failures)
-
-
-def _read_health(
-    fields: dict[bytes, bytes], waiting: int, dead: int, first: list[tuple[bytes, float]], now_us: int
-) -> SinkHealth:
-    text = {name.decode(): value.decode() for name, value in fields.items()}
-    return SinkHealth(
-        waiting=waiting,
-        dead=dead,
-        deaths=int(text.get("deaths", 0)),
-        failures=int(text.get("failures", 0)),
-        failing_since=_iso_or_none(text.get("failing_since")),
-        paused_until=_iso_or_none(text.get("paused_until")),
-        reason=text.get("reason") or None,
-        message=text.get("message") or None,
-        off=text.get("off"),
-        is_resting=int(text.get("next_at", 0)) > now_us,
-        oldest_due=iso_of(int(first[0][1])) if first else None,
-    )
+    may_repeat = claims > 1 or bool(unsure)
+    return Claim(sink, name, token.decode(), delivery, claims, attempts, first_us, failures, may_repeat)
 
 
 def _read_letter(id_: bytes, fields: dict[bytes, bytes]) -> DeadLetter:
     letter = msgspec.json.decode(fields[b"letter"], type=DeadLetter)
     return msgspec.structs.replace(letter, id=id_.decode())
-
-
-def _iso_or_none(text: str | None) -> str | None:
-    return iso_of(int(text)) if text else None
 
 
 def _literal(pattern: str) -> str:

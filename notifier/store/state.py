@@ -16,12 +16,13 @@ import msgspec
 
 from notifier.clock import Clock
 from notifier.core.alerts import Alert
+from notifier.core.messages import Message, Page
 from notifier.core.removals import Held
 from notifier.errors import LeaseLost, StateMoved, StoreUnavailable, StoreUnfit
 from notifier.models import Owed
 from notifier.store.client import translated
 from notifier.store.formats import fresh_delivery, microseconds, oldest_id
-from notifier.store.keys import Keys
+from notifier.store.keys import PAGE, Keys
 from notifier.store.scripts import Client, load
 
 SCHEMA = 1
@@ -29,6 +30,7 @@ _FAR = timedelta(minutes=10)  # no lease ends so far ahead
 _TRIES = 3  # of a commit whose reply was lost: the id makes them one
 _json = msgspec.json.Encoder()
 _read_alert = msgspec.json.Decoder(Alert)
+_read_page = msgspec.json.Decoder(Page)
 
 
 class Meta(msgspec.Struct, frozen=True):
@@ -57,12 +59,16 @@ class Meta(msgspec.Struct, frozen=True):
 
 
 class Commit(msgspec.Struct, frozen=True):
-    """One chunk of a poll. ``meta`` holds the fields of :class:`Meta` to set; an alert that is None goes."""
+    """One chunk of a poll. ``meta`` holds the fields of :class:`Meta` to set; an alert that is None goes.
+
+    ``pages`` maps the sink and id of a message to the text of its page; '' goes.
+    """
 
     meta: Mapping[str, Any] = {}
     states: Mapping[str, bytes] = {}
     forgotten: Sequence[str] = ()
     alerts: Mapping[str, Alert | None] = {}
+    pages: Mapping[tuple[str, str], str] = {}
     history: Sequence[str] = ()
     owed: Sequence[Owed] = ()
     inbox_upto: str = ""
@@ -191,6 +197,16 @@ class StateStore:
                 "Restore it, or delete it: alerts that are open are then told anew"
             ) from error
 
+    async def messages(self, sinks: Sequence[str]) -> list[Message]:
+        """Every message about alerts at these sinks."""
+        found = []
+        for sink in sinks:
+            key = self._keys.sink(sink)
+            with translated("reading messages"):
+                async for field, value in self._redis.hscan_iter(key, match=f"{PAGE}*", count=1000):
+                    found.append(_read_message(key, field, value))
+        return found
+
     async def history(self, *, newest: int) -> list[dict[str, Any]]:
         """The newest events of the history, newest first."""
         with translated("reading the history"):
@@ -246,6 +262,9 @@ class StateStore:
         args.append(len(change.alerts))
         for key, alert in change.alerts.items():
             args += (key, "" if alert is None else _json.encode(alert))
+        args.append(len(change.pages))
+        for (sink, id_), text in change.pages.items():
+            args += (sink, id_, text)
         args += (len(change.history), *change.history)
         args.append(len(change.owed))
         for owed in change.owed:
@@ -278,6 +297,16 @@ def _read_meta(fields: Mapping[bytes, bytes]) -> Meta:
         raise StoreUnfit(
             f"the hash meta of this deployment cannot be read ({error}); somebody else wrote to it. "
             "Restore it, or delete it to take a new baseline"
+        ) from error
+
+
+def _read_message(key: str, field: bytes, value: bytes) -> Message:
+    try:
+        return _read_page.decode(value).message
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise StoreUnfit(
+            f"the field {field.decode(errors='replace')} of {key} cannot be read ({error}); somebody else "
+            "wrote to it. Restore it, or delete it: what it told of is then told in a new message"
         ) from error
 
 

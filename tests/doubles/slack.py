@@ -1,7 +1,8 @@
 """A Slack on loopback that refuses what Slack refuses.
 
 ``script`` holds answers for the next calls that post: None (as ever), an error's name (``ok: false``, or
-plain text from the incoming webhook), or an aiohttp response.
+plain text from the incoming webhook), or an aiohttp response. ``messages`` are all that were posted, ``there``
+what a reader sees.
 """
 
 from __future__ import annotations
@@ -62,12 +63,13 @@ class Slack:
     script: list[str | web.StreamResponse | None] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
     messages: list[dict] = field(default_factory=list)
+    there: dict[str, dict] = field(default_factory=dict)  # as they are now, by ts
     scopes: set[str] = field(default_factory=lambda: {"chat:write", "channels:read"})
     members: set[str] = field(default_factory=lambda: set(CHANNELS))
     archived: set[str] = field(default_factory=set)
     stuck: asyncio.Event | None = None  # set it on a double to make every call wait
 
-    async def api(self, request: web.Request) -> web.StreamResponse:
+    async def api(self, request: web.Request) -> web.StreamResponse:  # noqa: PLR0911 - a table
         method = request.match_info["method"]
         self.calls.append(method)
         if self.stuck is not None:
@@ -81,9 +83,14 @@ class Slack:
         body = await request.json() if request.content_type == "application/json" else dict(request.query)
         match method:
             case "auth.test":
-                return web.json_response({"ok": True, "user": "notifier", "team": "Payroll Inc"})
-            case "chat.postMessage" | "chat.update":
+                who = {"user": "notifier", "team": "Payroll Inc", "url": "https://payroll.slack.com/"}
+                return web.json_response({"ok": True, **who})
+            case "chat.postMessage":
                 return self._post(body)
+            case "chat.update":
+                return self._update(body)
+            case "conversations.history" | "conversations.replies":
+                return self._history(body, method)
             case "conversations.info":
                 return self._info(body)
         return web.json_response({"ok": False, "error": "unknown_method"})
@@ -116,11 +123,34 @@ class Slack:
         if error:
             details = {"response_metadata": {"messages": [f"[ERROR] {wrong}"]}} if wrong else {}
             return web.json_response({"ok": False, "error": error, **details})
+        if "thread_ts" in body and body["thread_ts"] not in self.there:
+            return web.json_response({"ok": False, "error": "thread_not_found"})
         self.messages.append(body)
-        ts = body.get("ts") or f"1700000000.{len(self.messages):06d}"
+        ts = f"1700000000.{len(self.messages):06d}"
+        self.there[ts] = {**body, "channel": channel}
         return web.json_response(
             {"ok": True, "channel": channel, "ts": ts, "message": {"text": body["text"]}}
         )
+
+    def _update(self, body: dict) -> web.Response:
+        there = self.there.get(body.get("ts", ""))
+        if there is None or there["channel"] != body["channel"]:
+            return web.json_response({"ok": False, "error": "message_not_found"})
+        if defect(body["blocks"]) or not body["text"]:
+            return web.json_response({"ok": False, "error": "invalid_blocks"})
+        there |= {"text": body["text"], "blocks": body["blocks"]}
+        return web.json_response({"ok": True, "channel": body["channel"], "ts": body["ts"]})
+
+    def _history(self, body: dict, method: str) -> web.Response:
+        if "channels:history" not in self.scopes:
+            return web.json_response({"ok": False, "error": "missing_scope", "needed": "channels:history"})
+        thread = body.get("ts") if method == "conversations.replies" else None
+        found = [
+            {"ts": ts, "text": one["text"], "metadata": one.get("metadata")}
+            for ts, one in reversed(self.there.items())
+            if one["channel"] == body["channel"] and one.get("thread_ts") == thread
+        ]
+        return web.json_response({"ok": True, "messages": found[: int(body["limit"])]})
 
     def _info(self, body: dict) -> web.Response:
         if "channels:read" not in self.scopes:

@@ -135,6 +135,8 @@ def make(redis_client, account):
 
     def make(rules: str, extra: str = "", **settings: Any) -> Rig:
         config = config_with(rules, SINKS, f"self_reports: []\n{extra}")
-        return Rig(redis_client, FakeClock(), account, config, **settings)
+        rig = Rig(redis_client, FakeClock(), account, config, **settings)
+        rig.delivers_at_once = True
+        return rig
 
     return make

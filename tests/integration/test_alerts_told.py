@@ -19,7 +19,8 @@ async def test_an_end_makes_room_for_what_opens_in_the_same_poll_whatever_the_or
         await rig.poll()
     await rig.deliver()
     told = [(body["type"], body["data"]["rule"]) for body in rig.sinks["ops"].got]
-    assert told == [("alert.opened", "needs"), ("alert.resolved", "needs"), ("alert.opened", "stuck")]
+    assert told[0] == ("alert.opened", "needs")
+    assert sorted(told[1:]) == [("alert.opened", "stuck"), ("alert.resolved", "needs")]  # of two messages
 
 
 async def test_when_the_first_alert_ends_the_channel_hears_of_the_one_that_stood_behind_it(make, account):
@@ -36,11 +37,12 @@ async def test_when_the_first_alert_ends_the_channel_hears_of_the_one_that_stood
     await rig.poll()
     await rig.deliver()
     told = [(body["type"].partition(".")[2], body["data"]["rule"]) for body in rig.sinks["ops"].got]
-    assert told == [("opened", "needs"), ("resolved", "needs"), ("opened", "open"), ("resolved", "open")]
+    assert (told[0], told[3]) == (("opened", "needs"), ("resolved", "open"))
+    assert sorted(told[1:3]) == [("opened", "open"), ("resolved", "needs")]  # of two messages
     told = [(body["type"].partition(".")[2], body["data"]["rule"]) for body in rig.sinks["backend"].got]
     assert told == [("opened", "needs"), ("opened", "open"), ("resolved", "needs"), ("resolved", "open")]
     ids = [body["data"]["id"] for body in [*rig.sinks["ops"].got, *rig.sinks["backend"].got]]
-    assert len(set(ids)) == 5
+    assert len(set(ids)) == 4
 
 
 async def test_both_alerts_of_an_entity_that_is_completed_end_and_nothing_opens(make, account):
@@ -62,7 +64,9 @@ async def test_the_end_of_a_silence_hides_no_message_about_what_happened(make, a
     await rig.poll()
     await rig.deliver()
     last = {
-        body["type"]: body["data"] for body in rig.sinks["ops"].got if body["data"]["entity"]["id"] == "gc_1"
+        body["type"]: body["data"]
+        for body in rig.sinks["ops"].got
+        if body["data"].get("entity", {}).get("id") == "gc_1"
     }
     assert last["alert.resolved"]["to"] == last["group_connection.status_changed"]["to"] == "needs_attention"
 

@@ -8,7 +8,7 @@ loudly on any other. A test replays what it was asked in a simulation on a real 
 from __future__ import annotations
 
 import copy
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Self
 
@@ -309,6 +309,13 @@ class StoreClient:
         cursor, flat = await self._do("HSCAN", key, cursor, "COUNT", count)
         return int(cursor), _pairs(flat)
 
+    async def hscan_iter(self, key: str, match: str, count: int) -> AsyncIterator[tuple[bytes, bytes]]:
+        assert match.endswith("*")
+        _, flat = await self._do("HSCAN", key, 0, "COUNT", count)
+        for field, value in _pairs(flat).items():
+            if field.startswith(match[:-1].encode()):
+                yield field, value
+
     async def hset(self, key: str, *pair: Any, mapping: Mapping[str, Any] | None = None) -> int:
         return await self._do(
             "HSET", key, *pair, *(part for item in (mapping or {}).items() for part in item)
@@ -352,8 +359,8 @@ class _Pipeline:
     def ttl(self, key: Any) -> None:
         self._add("TTL", key)
 
-    def hgetall(self, key: str) -> None:
-        self._add("HGETALL", key, read=_pairs)
+    def hmget(self, key: str, fields: Iterable[str]) -> None:
+        self._add("HMGET", key, *fields)
 
     def zcard(self, key: str) -> None:
         self._add("ZCARD", key)

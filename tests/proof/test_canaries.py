@@ -16,7 +16,7 @@ from notifier.clasp import answers
 from notifier.clasp.answers import Answer, error_of
 from notifier.config import words
 from notifier.sinks import webhook
-from notifier.sinks.slack import SlackSink
+from notifier.sinks.slack_api import SlackApi
 from tests.proof.canaries import PART, canaries, run, search, tripping
 from tests.proof.canary_acts import acts
 from tests.proof.canary_world import Secrets
@@ -79,7 +79,7 @@ def test_control_an_error_of_the_source_that_is_told_as_it_is_leaks_the_key(trip
 def test_control_an_error_of_slack_that_is_told_as_it_is_leaks_the_token(trip, monkeypatch):
     name = "Slack answers ok: false, invalid_blocks"
     assert leaks(trip, name) == []
-    monkeypatch.setattr(SlackSink, "_quoted", lambda self, text, limit: text)
+    monkeypatch.setattr(SlackApi, "quoted", lambda self, text, limit: text)
     assert any("Slack token in output" in leak for leak in leaks(trip, name))
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from notifier.clasp.client import ClaspClient
 from notifier.config.urls import is_private
-from notifier.sinks import session, slack
+from notifier.sinks import session, slack_api
 from notifier.sinks.session import GuardedResponse
 from tests.proof import forgery
 from tests.proof.crossing import crossing
@@ -115,9 +115,9 @@ def test_control_sessions_that_take_proxies_from_the_environment_ask_them(monkey
 
 def test_control_a_slack_client_that_keeps_its_proxy_asks_it(monkeypatch):
     for name in ("AsyncWebClient", "AsyncWebhookClient"):
-        client = getattr(slack, name)
+        client = getattr(slack_api, name)
         kept = type(name, (client,), {"__setattr__": _keeping})
-        monkeypatch.setattr(slack, name, kept)
+        monkeypatch.setattr(slack_api, name, kept)
     monkeypatch.setattr(session, "is_forbidden", lambda *_args, **_more: None)
     for kind in ("slack", "hook"):
         assert leads_astray(*some(kind, how="proxy")), kind

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import httpx
 
 from tests.support.rig import Rig
@@ -10,6 +12,7 @@ REFUSED = httpx.Response(401, json={"type": "unauthorized"})  # is not tried aga
 SINKS = """
   backend: {type: console}
   ops: {type: slack, token: xoxb-1, channel: "#ops"}
+  hook: {type: slack, webhook_url: https://hooks.slack.com/services/hush}
 """
 NEEDS = "while: {entity: group_connection, status: needs_attention}"
 
@@ -23,14 +26,19 @@ def reports() -> str:
 
 
 async def alerts(rig: Rig, sink: str = "backend") -> list[tuple[str, str]]:
-    """What a sink has got of alerts so far: (what, entity or count). Connections do not wait for each other."""
+    """What a sink has got of alerts so far: (what, entity or count). Connections do not wait for each other.
+
+    What several alerts share a message for is given one by one.
+    """
     await rig.deliver()
     said = []
-    got = rig.sinks[sink].got
-    for body in sorted(
-        got, key=lambda one: (one["timestamp"], one["data"].get("connection", {}).get("id", ""))
-    ):
-        kind, _, what = body["type"].partition(".")
-        if kind == "alert":
-            said.append((what, body["data"].get("entity", {}).get("id") or body["data"]["message"]))
+    for body in sorted(rig.sinks[sink].got, key=_when):
+        for one in body["data"].get("entries", [body]):
+            kind, _, what = one["type"].partition(".")
+            if kind == "alert":
+                said.append((what, one["data"].get("entity", {}).get("id") or one["data"]["message"]))
     return said
+
+
+def _when(body: dict[str, Any]) -> tuple[str, str]:
+    return body["timestamp"], body["data"].get("connection", {}).get("id", "")

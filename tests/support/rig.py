@@ -15,6 +15,7 @@ from notifier.core.removals import Guard
 from notifier.core.retry import WEBHOOK_SCHEDULE
 from notifier.core.rules import Router
 from notifier.dispatcher import Dispatcher, Route
+from notifier.models import Part, Posted
 from notifier.poller.look import Settings, Tools
 from notifier.poller.loop import Hooks, Poller
 from notifier.poller.names import NameBook
@@ -51,18 +52,30 @@ class VirtualTimeStore(StateStore):
 
 
 class MemorySink:
-    """Takes everything, or raises what it was told to; never a mock of a sink that exists."""
+    """Takes everything, or raises what it was told to; never a mock of a sink that exists.
+
+    ``got`` holds what is news there, in order: bodies of events, of messages when they are posted, of replies.
+    ``shown`` is what each living message shows now, by its id.
+    """
 
     def __init__(self, name: str = "backend") -> None:
         self.name = name
         self.deadline = timedelta(seconds=15)
         self.got: list[dict[str, Any]] = []
+        self.shown: dict[str, dict[str, Any]] = {}
         self.errors: list[Exception] = []
 
     async def send(self, delivery, attempt) -> Receipt:
         if self.errors:
             raise self.errors.pop(0)
-        self.got.append(json.loads(delivery.body))
+        body = json.loads(delivery.body)
+        if delivery.part is Part.ROOT:
+            self.shown[delivery.message] = body
+            posted = Posted("C1", attempt.posted.ts if attempt.posted else delivery.id, attempt.version)
+            if attempt.posted is None:
+                self.got.append(body)
+            return Receipt(status=200, posted=posted)
+        self.got.append(body)
         return Receipt(status=200)
 
     async def probe(self) -> str:
@@ -73,7 +86,12 @@ class MemorySink:
 
 
 class Rig:
-    """One replica. ``poll`` lets an interval pass and polls once; ``deliver`` runs the dispatcher to rest."""
+    """One replica. ``poll`` lets an interval pass and polls once; ``deliver`` runs the dispatcher to rest.
+
+    ``delivers_at_once``: after each poll, as where messages are told that go on changing.
+    """
+
+    delivers_at_once = False
 
     def __init__(
         self,
@@ -137,6 +155,8 @@ class Rig:
         for _ in range(times):
             self.clock.advance(INTERVAL.total_seconds())
             result = await self.poller.poll_once()
+            if self.delivers_at_once:
+                await self.deliver()
         return result
 
     async def deliver(self, patience: int = 0) -> None:

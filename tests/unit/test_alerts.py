@@ -54,8 +54,7 @@ class Watch:
         self._is_first = is_first
 
     def see(self, status: str, minute: float, revision: int = 1, *, moved: bool = False) -> None:
-        first = "first" if self._is_first and not minute else ""
-        look = Look(at(minute), at(self.minute) if minute else None, first)
+        look = Look(at(minute), at(self.minute) if minute else None, self._is_first and not minute)
         seen = subject(status, revision, moved=moved)
         matches = status == "needs_attention"
         self._take(observe(self.alert, RULE, self.timing, seen, look, matches=matches), minute)
@@ -120,7 +119,7 @@ def test_the_end_says_how_it_ended(status, end):
     watch.see("needs_attention", 1)
     watch.see(status, 7)
     assert watch.happened == [(1, What.OPENED), (7, What.RESOLVED)]
-    assert (watch.alert.phase, watch.alert.end, watch.alert.end_status) == (Phase.CLOSED, end, status)
+    assert (watch.alert.phase, watch.alert.end, watch.alert.subject.status) == (Phase.CLOSED, end, status)
     assert watch.alert.ended_at == at(7)
 
 
@@ -128,7 +127,7 @@ def test_what_was_removed_is_not_completed():
     watch = Watch()
     watch.see("needs_attention", 1)
     step = removed(watch.alert, Look(at(9), at(8)))
-    assert (step.what, step.alert.end, step.alert.end_status) == (
+    assert (step.what, step.alert.end, step.alert.subject.status) == (
         What.RESOLVED,
         End.REMOVED,
         "needs_attention",
@@ -152,7 +151,7 @@ def test_what_was_there_at_the_first_look_opens_at_once_and_is_told_as_at_least(
     watch = Watch(Timing(hold=after(10)), is_first=True)
     watch.see("needs_attention", 0)
     assert watch.happened == [(0, What.OPENED)]
-    assert (watch.alert.existing, watch.alert.since_after) == ("first", None)
+    assert (watch.alert.existing, watch.alert.since_after) == (True, None)
 
 
 def test_silence_is_counted_from_the_last_move_and_from_the_first_look_where_none_was_seen():

@@ -17,7 +17,7 @@ BAD = {
     "for": ("when: {}", "when: {}\n    for: 10m", ':22: rules[0].for: belongs to rules with "while"; this one has "when"'),
     "for_zero": ("when: {}", "while: {entity: connection}\n    for: 0bd", "rules[0].for: must be at least 1bd"),
     "for_days": ("when: {}", "while: {entity: connection}\n    for: 501bd", "rules[0].for: is more than 500 business days"),
-    "group_by": ("when: {}", "while: {entity: connection}\n    group_by: carrier", 'rules[0].group_by: "group_by" is not available in this release'),
+    "mention": ("when: {}", "while: {entity: connection}\n    mention: here", 'rules[0].mention: "mention" is not available in this release'),
     "existing": ("when: {}", "while: {entity: connection}\n    include_existing: none", 'rules[0].include_existing: unknown value "none"; did you mean "no"?'),
     "day_open": ("name: test", "name: test\ncalendars: {office: {timezone: UTC, days: mon-}}", 'unknown day of the week ""'),
     "hardly_open": ("name: test", 'name: test\ncalendars: {office: {timezone: UTC, days: sun, hours: "09:00-13:00"}}', "is open for less than five hours a week"),

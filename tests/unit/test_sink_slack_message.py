@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from notifier.sinks.slack_message import render
+from notifier.sinks.slack_message import render, reply
 from notifier.sinks.slack_text import JOINER, mrkdwn, note, plain
 from notifier.sinks.wording import clean
 from tests.doubles.slack import MAX_TEXT, defect
@@ -123,10 +123,10 @@ def alert_event(what, *, status="needs_attention", timestamp="2026-11-24T01:03:0
 @pytest.mark.parametrize(
     ("body", "title", "course"),
     [
-        (alert_event("opened"), "⚠️ Acme Corp · Guardian needs attention", None),
-        (alert_event("opened", status="odd one"), "⚠️ Acme Corp · Guardian is odd one", None),
-        (alert_event("opened", occurrence=2), "⚠️ Acme Corp · Guardian needs attention", "2nd time in 30 days"),
-        (alert_event("opened", occurrence=13), "⚠️ Acme Corp · Guardian needs attention", "13th time in 30 days"),
+        (alert_event("opened"), "⚠️ Acme Corp · Guardian needs attention", "Processing → Needs Attention"),
+        (alert_event("opened", status="odd one"), "⚠️ Acme Corp · Guardian is odd one", "Processing → odd one"),
+        (alert_event("opened", occurrence=2), "⚠️ Acme Corp · Guardian needs attention", "Processing → Needs Attention, 2nd time in 30 days"),
+        (alert_event("opened", occurrence=13), "⚠️ Acme Corp · Guardian needs attention", "Processing → Needs Attention, 13th time in 30 days"),
         (alert_event("reminder", occurrence=3), "⚠️ Acme Corp · Guardian still needs attention", "For 3 h 2 min"),
         (alert_event("reminder", since_after=None, timestamp="2026-11-26T01:03:07Z"), "⚠️ Acme Corp · Guardian still needs attention", "For at least 2 d 3 h"),
         (alert_event("opened", unchanged=True, status="pending"), "⚠️ Acme Corp · Guardian does not move: Pending", None),
@@ -255,9 +255,7 @@ TYPES = st.sampled_from(["connection", "group_connection", "milestone", "notifie
 )
 
 
-@given(
-    TYPES,
-    st.fixed_dictionaries(
+DATA = st.fixed_dictionaries(
         {},
         optional={
             "from": VALUES,
@@ -286,11 +284,41 @@ TYPES = st.sampled_from(["connection", "group_connection", "milestone", "notifie
                 },
             ),
         },
-    ),
 )  # fmt: skip
+TOGETHER = st.fixed_dictionaries(
+    {
+        "entries": VALUES
+        | st.lists(st.builds(lambda t, d: group_event(t, **d), TYPES, DATA) | VALUES, max_size=4)
+    },
+    optional={
+        "by": VALUES | st.sampled_from(["employer", "carrier", "storm", "net"]),
+        "opened": VALUES | st.integers(),
+        "ended": VALUES | st.integers(),
+        "passed": VALUES | st.integers(),
+        "note": VALUES,
+        "rule": VALUES,
+    },
+)
+ADDRESSES = st.none() | st.just("https://acme.slack.com/archives/C1/p17") | HOSTILE
+
+
+@given(TYPES, DATA, ADDRESSES, st.booleans())
 @settings(max_examples=400, deadline=None)
-def test_any_body_makes_a_valid_and_inert_message(type_, changes):
-    said = render(group_event(type_, **changes))
+def test_any_body_makes_a_valid_and_inert_message(type_, changes, previous, is_repeat):
+    body = group_event(type_, **changes)
+    assert_valid_and_inert(render(body, previous=previous, is_repeat=is_repeat))
+    assert_valid_and_inert(reply(body, is_repeat=is_repeat))
+
+
+@given(st.sampled_from(["alert.group", "alert.net", "alert.summary"]), TOGETHER)
+@settings(max_examples=150, deadline=None)
+def test_any_alerts_together_make_a_valid_and_inert_message(type_, data):
+    body = {"type": type_, "timestamp": "2026-11-23T22:01:07.120Z", "data": data}
+    assert_valid_and_inert(render(body))
+    assert_valid_and_inert(reply(body))
+
+
+def assert_valid_and_inert(said):
     assert defect(said.blocks) is None
     assert 0 < len(said.text) < MAX_TEXT
     assert "<" not in said.text
@@ -299,7 +327,10 @@ def test_any_body_makes_a_valid_and_inert_message(type_, changes):
         texts = [block.get("text"), *block.get("fields", []), *block.get("elements", [])]
         for text in (one for one in texts if one and one["type"] == "plain_text"):
             assert text["emoji"] is False
-            assert_inert(text["text"])
+            lines = text["text"].split("\n")
+            assert len(lines) <= 22
+            for line in lines:
+                assert_inert(line)
         for text in (one for one in texts if one and one["type"] == "mrkdwn"):
             assert text["verbatim"] is True
             for found in re.findall(r"<([^>]*)>?", text["text"]):

@@ -6,7 +6,7 @@ KEYS[2] sink:SINK   hash  paused_until (us), off, next_at (us: nothing is sent b
 ARGV    now (us), us until a claim ends, most lanes, us between two claims (0: no rate),
         claims in a row from which a delivery is a suspect, '1' to claim one suspect and nothing else
 
-A delivery is 'claims attempts first(us)\n' and its JSON. A claim adds one to claims, and a settle sets it
+A delivery is 'claims attempts first(us)[ 1]\n' and its JSON; the 1 where an attempt may have been taken. A claim adds one to claims, and a settle sets it
 back, so claims says how often in a row an attempt began and never ended. A suspect is left where it is
 until a worker asks for it, with nothing else under way there. What is no delivery is claimed like one, behind
 a head of its own: it goes to the dead letters.

@@ -9,10 +9,11 @@ KEYS[6] alerts   hash    one field an alert
 
 ARGV    fence, holder, expected version ('' for a new deployment), new version, now (us),
         history min id, last inbox id applied ('' for none),
-        then six counted lists: meta pairs, state pairs, state ids to delete, alert pairs ('': to delete),
-        history entries (JSON), owed triples (sink, lane key, delivery)
+        then seven counted lists: meta pairs, state pairs, state ids to delete, alert pairs ('': to delete),
+        page triples (sink, id of the message, text; '': to delete), history entries (JSON),
+        owed triples (sink, lane key, delivery)
 
-Lanes are built from the tag of KEYS[1]: lanes:SINK (zset) and lane:SINK:KEY (list). All checks come before
+Keys of sinks are built from the tag of KEYS[1]: sink:SINK (hash), lanes:SINK (zset), lane:SINK:KEY (list). All checks come before
 the first write, and a write that the server refuses takes back those before it (try.lua): so the version comes
 last, and before it what no undo is needed for.
 Returns {'committed'}, {'repeated'} (this very commit was done before), {'fenced'} or {'moved', version}. ]]
@@ -35,6 +36,7 @@ local meta, meta_end = list(2)
 local states, states_end = list(2)
 local forgotten, forgotten_end = list(1)
 local alerts, alerts_end = list(2)
+local pages, pages_end = list(3)
 local history, history_end = list(1)
 local owed, owed_end = list(3)
 
@@ -51,6 +53,11 @@ local function put(hash, field, value)  -- '': to delete
 end
 for entry = forgotten, forgotten_end do put(KEYS[3], ARGV[entry], '') end
 for entry = alerts, alerts_end, 2 do put(KEYS[6], ARGV[entry], ARGV[entry + 1]) end
+for entry = pages, pages_end, 3 do
+  local sink = prefix .. 'sink:' .. ARGV[entry]
+  put(sink, 'page:' .. ARGV[entry + 1], ARGV[entry + 2])
+  if ARGV[entry + 2] == '' then put(sink, 'posted:' .. ARGV[entry + 1], '') end
+end
 try(nil, 'XTRIM', KEYS[4], 'MINID', '~', ARGV[6])
 if states <= states_end then try(nil, 'HSET', KEYS[3], unpack(ARGV, states, states_end)) end
 try(nil, 'HSET', KEYS[1], 'version', version, unpack(ARGV, meta, meta_end))

@@ -2,14 +2,16 @@
 lost to another worker does nothing.
 
 KEYS[1] lanes:SINK  zset    see claim.lua
-KEYS[2] sink:SINK   hash    failures in a row, failing_since (us), reason, message, paused_until, recovering
+KEYS[2] sink:SINK   hash    failures in a row, failing_since (us), reason, message, paused_until, recovering,
+                            posted:ID (where a message is)
 KEYS[3] attempts    stream  the ledger of attempts
 KEYS[4] dead:SINK   stream  dead letters
 ARGV    lane key, token, verdict (delivered | retry | hold | dead | release), now (us), next attempt (us),
-        attempts, first attempt (us), failures in a row from which the sink counts as failing,
+        attempts, first attempt (us, and ' 1' where one may have been taken), failures in a row from which the sink counts as failing,
         ledger min id, failures at the claim, reason, message, ledger entry (JSON; '' for none),
         dead letter (JSON; '' for none), '1' where a death is to be counted,
-        until when nothing is to be sent there (us; 0: no matter)
+        until when nothing is to be sent there (us; 0: no matter),
+        field of KEYS[2] that says where a message is, and its value ('': nothing was posted)
 
 Attempts that ran side by side and failed count as one failure. The first success of a sink that was
 failing makes its waiting lanes due, spread over ten seconds. What is recorded comes first and the lane last: a
@@ -64,7 +66,7 @@ end
 
 if verdict == 'release' then
   local claims, rest = string.match(delivery, '^(%d+) ([^\n]*)\n')
-  local count, since = string.match(rest, '^(%d+) (%d+)')
+  local count, since = string.match(rest, '^(%d+) (.*)$')
   if redis.call('HGET', KEYS[2], 'paused_until') == token then  -- it was the probe of a paused sink
     redis.call('HSET', KEYS[2], 'paused_until', string.format('%.0f', now))
   end
@@ -99,6 +101,8 @@ elseif verdict == 'retry' or (verdict == 'dead' and reason ~= 'poison') then
   try(nil, 'HDEL', KEYS[2], 'paused_until')  -- it answered, if not as hoped: the sink is there
 end
 if tonumber(ARGV[16]) > next_rest then try(nil, 'HSET', KEYS[2], 'next_at', ARGV[16]) end
+
+if ARGV[17] ~= '' then try(nil, 'HSET', KEYS[2], ARGV[17], ARGV[18]) end
 
 if verdict == 'delivered' or verdict == 'dead' then
   drop_head()

@@ -1,0 +1,96 @@
+"""What messages show of alerts: the bodies from which people's sinks make their words. Pure.
+
+A message about one alert shows that alert's event; one about several shows their events side by side. What is
+left out where there are many is counted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from notifier.core.alerts import Alert, What
+from notifier.core.conditions import Condition
+from notifier.core.events import Names, Origin, from_alert
+from notifier.core.messages import By, Message
+from notifier.core.rules import Router
+
+_MOST_ENTRIES = 20  # side by side
+_MOST_NAMED = 5  # carriers in a summary
+Occurrence = tuple[Alert, What]  # an alert, and what is to be said of it
+
+
+class Pages:
+    """Makes the bodies; ``names`` may grow in between."""
+
+    def __init__(
+        self, conditions: Collection[Condition], router: Router, origin: Origin, names: Names
+    ) -> None:
+        self._rules = {condition.rule.name: condition.rule for condition in conditions}
+        self._router = router
+        self._origin = origin
+        self._names = names
+
+    def show(
+        self, message: Message, said: Sequence[Occurrence], passed: int = 0, *, is_reply: bool = False
+    ) -> dict[str, Any]:
+        """The body of a message or reply that says this; ``passed``: so many came and went unsaid."""
+        if message.by is By.FIRST_LOOK and not is_reply:
+            return self._body(message, "alert.summary", {"message": self._counted(said)})
+        if len(said) == 1 and not passed:
+            body = self._entry(message, *said[0])
+            return {**body, "data": {**body["data"], "message_id": message.id}}
+        counts = Counter(what for _, what in said)
+        entries = [self._entry(message, alert, what) for alert, what in said[:_MOST_ENTRIES]]
+        facts = {
+            "by": message.by,
+            "opened": counts[What.OPENED] + counts[What.REMINDER],
+            "ended": counts[What.RESOLVED],
+            "passed": passed,
+            "entries": entries,
+        }
+        return self._body(message, "alert.net" if message.by is By.NET else "alert.group", facts)
+
+    def _entry(self, message: Message, alert: Alert, what: What) -> dict[str, Any]:
+        event = from_alert(alert, what, alert.was, self._origin, self._names)
+        return self._router.body(event, message.sink, alert.rule, self._rules.get(alert.rule))
+
+    def _body(self, message: Message, type_: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+        rule = self._rules.get(message.rule)
+        data = {
+            "source": self._origin.source,
+            "epoch": self._origin.epoch,
+            "rule": message.rule,
+            "severity": rule.severity if rule else "info",
+            "message_id": message.id,
+            **({"note": rule.note} if rule and rule.note else {}),
+            **facts,
+        }
+        return {"type": type_, "timestamp": self._origin.seen_at, "data": data}
+
+    def _counted(self, said: Collection[Occurrence]) -> str:
+        """How many there were, how many still are, and at which carriers."""
+        lasting = [alert for alert, what in said if what is not What.RESOLVED]
+        carriers = Counter(
+            self._names.carrier(id_) or id_
+            for alert in lasting
+            if isinstance(id_ := alert.subject.fields.get("carrier"), str)
+        )
+        named = [f"{name} {count}" for name, count in carriers.most_common(_MOST_NAMED)]
+        rest = len(carriers) - len(named)
+        whose = f": {', '.join(named)}{f' and {rest} more' if rest else ''}" if named else ""
+        kinds = {alert.subject.kind for alert, _ in said}
+        one = kinds.pop().replace("_", " ") if len(kinds) == 1 else "entity"
+        many = "entities" if one == "entity" else f"{one}s"
+        noun = one if len(said) == 1 else many
+        needs = {alert.subject.status for alert in lasting} == {"needs_attention"}
+        is_one = len(lasting) == 1
+        if not lasting:
+            return f"Of {len(said):,} {noun} that were there when this rule began, all are over."
+        verb = ("needs" if is_one else "need") + " attention" if needs else "is" if is_one else "are"
+        if len(lasting) < len(said):
+            still = f"still {verb}" if needs else f"{verb} still as this rule asks"
+            return f"{len(lasting):,} of {len(said):,} {noun} {still}{whose}."
+        what = f"already {verb}" if needs else f"{verb} already as this rule asks"
+        return f"{len(said):,} {noun} {what}{whose}."
