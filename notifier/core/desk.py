@@ -276,12 +276,10 @@ class Desk:
     def _begin_group(self, place: str, group: Group) -> _News:
         """A new message that takes more of its kind for a while; it links to the one before."""
         first = self._one(group.keys[0])
-        before = (self._one(key).last.get(place) for key in group.keys)
-        previous = next((id_ for id_ in before if id_ in self._book.messages), None)
         rule = self._rules.get(group.rule)
         until = shifted(self._now, rule.group_window) if rule else self._now
         news = self._begin(place, group.rule, group.by, group.value, message_id(place, group.by, first.id))
-        news.message = msgspec.structs.replace(news.message, until=until, previous=previous)
+        news.message = msgspec.structs.replace(news.message, until=until, previous=group.before)
         return news
 
     def _begin(self, place: str, rule: str, by: By, value: str, id_: str) -> _News:

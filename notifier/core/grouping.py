@@ -14,7 +14,7 @@ from datetime import timedelta
 import msgspec
 
 from notifier.config import RuleConfig
-from notifier.core.alerts import Alert, Phase, shifted
+from notifier.core.alerts import Alert, Phase, Told, shifted
 from notifier.core.book import Book
 from notifier.core.messages import By, Message
 
@@ -24,13 +24,17 @@ _Kind = tuple[str, By, str]  # rule, by what, its value
 
 
 class Group(msgspec.Struct, frozen=True):
-    """Newcomers that are told together, in a message that takes them (None: a new one)."""
+    """Newcomers that are told together, in a ``message`` that takes them (None: a new one).
+
+    ``before`` is the last one that told of the same, if there was one.
+    """
 
     rule: str
     by: By
     value: str
     keys: tuple[str, ...]
     message: Message | None = None
+    before: str | None = None
 
 
 class Grouping:
@@ -44,7 +48,11 @@ class Grouping:
         self._rules = rules
         self._alerts = alerts
         self._employers = self._opened_lately()
-        self._messages = self._that_take(book)
+        self._book = book
+        self._last: dict[_Kind, Message] = {}  # the newest of each kind
+        for message in sorted(book.messages.values(), key=lambda one: (one.since, one.id)):
+            if message.place == place:
+                self._last[message.rule, message.by, message.value] = message
 
     def groups(self, keys: Collection[str]) -> Iterator[Group]:
         """The newcomers ``keys``, each in one group, in their order."""
@@ -59,22 +67,35 @@ class Grouping:
             else:
                 yield group
         for rule, begun in new.items():
-            if len(begun) <= STORM:
-                yield from begun
-            else:
-                yield self._group((rule, By.STORM, ""), [key for group in begun for key in group.keys])
+            alone = [group for group in begun if group.by is By.ENTITY]  # as the rule wants it
+            together = [group for group in begun if group.by is not By.ENTITY]
+            if len(together) > STORM:
+                keys = [key for group in together for key in group.keys]
+                together = [self._group((rule, By.STORM, ""), keys)]
+            yield from (*alone, *together)
 
     def _group(self, kind: _Kind, keys: Collection[str]) -> Group:
-        message = self._messages.get(kind)
-        if message is not None and any(self._alerts[key].last.get(self._place) == message.id for key in keys):
-            message = None
-        return Group(*kind, tuple(keys), message)
+        ended_in = [self._alerts[key].last.get(self._place) for key in keys]
+        message = self._last.get(kind)
+        if message is None:
+            return Group(*kind, tuple(keys), None, next(filter(None, ended_in), None))
+        takes = message.until > self._now and message.id not in ended_in and self._lasts(message)
+        return Group(*kind, tuple(keys), message if takes else None, message.id)
+
+    def _lasts(self, message: Message) -> bool:
+        """Whether anything that a message told of is still open."""
+        alerts = (self._alerts.get(key) for key in self._book.told_by(message.id))
+        return any(
+            alert.phase is Phase.OPEN and alert.told.get(self._place, Told()).message == message.id
+            for alert in alerts
+            if alert is not None
+        )
 
     def _kind(self, key: str) -> _Kind:
         alert = self._alerts[key]
         wanted = self._rules[alert.rule].group_by if alert.rule in self._rules else "none"
         carrier = alert.subject.fields.get("carrier")
-        if wanted == "none":
+        if wanted == "none" or alert.existing:
             return alert.rule, By.ENTITY, key
         if isinstance(carrier, str) and (
             wanted == "carrier" or len(self._employers[alert.rule, carrier]) >= _BURST_EMPLOYERS
@@ -91,23 +112,6 @@ class Grouping:
             is_new = alert.phase is Phase.OPEN and not alert.existing and (alert.opened_at or "") >= since
             if is_new and isinstance(carrier, str) and self._place in alert.told:
                 found[alert.rule, carrier].add(_employer_of(alert))
-        return found
-
-    def _that_take(self, book: Book) -> Mapping[_Kind, Message]:
-        """The messages at this place whose window is open, and in which something lasts; the newest first."""
-        found: dict[_Kind, Message] = {}
-        for message in sorted(book.messages.values(), key=lambda one: (one.since, one.id)):
-            if message.place != self._place or message.until <= self._now:
-                continue
-            lasts = any(
-                (alert := self._alerts.get(key)) is not None
-                and alert.phase is Phase.OPEN
-                and (told := alert.told.get(self._place)) is not None
-                and told.message == message.id
-                for key in book.told_by(message.id)
-            )
-            if lasts:
-                found[message.rule, message.by, message.value] = message
         return found
 
 

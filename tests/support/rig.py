@@ -55,7 +55,8 @@ class MemorySink:
     """Takes everything, or raises what it was told to; never a mock of a sink that exists.
 
     ``got`` holds what is news there, in order: bodies of events, of messages when they are posted, of replies.
-    ``shown`` is what each living message shows now, by its id.
+    ``shown`` is what each living message shows now, by its id, ``threads`` what was said beside it: part and
+    body; ``links`` the message that it links to.
     """
 
     def __init__(self, name: str = "backend") -> None:
@@ -63,6 +64,8 @@ class MemorySink:
         self.deadline = timedelta(seconds=15)
         self.got: list[dict[str, Any]] = []
         self.shown: dict[str, dict[str, Any]] = {}
+        self.threads: dict[str, list[tuple[Part, dict[str, Any]]]] = {}
+        self.links: dict[str, str] = {}
         self.errors: list[Exception] = []
 
     async def send(self, delivery, attempt) -> Receipt:
@@ -74,7 +77,11 @@ class MemorySink:
             posted = Posted("C1", attempt.posted.ts if attempt.posted else delivery.id, attempt.version)
             if attempt.posted is None:
                 self.got.append(body)
+            if attempt.previous:
+                self.links[delivery.message] = attempt.previous.ts.rpartition(".")[0]
             return Receipt(status=200, posted=posted)
+        if delivery.message:
+            self.threads.setdefault(delivery.message, []).append((delivery.part, body))
         self.got.append(body)
         return Receipt(status=200)
 
