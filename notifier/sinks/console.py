@@ -22,7 +22,8 @@ from rich.text import Text
 from notifier.errors import SinkFault, TemporaryFailure
 from notifier.models import Delivery
 from notifier.sinks.contract import Attempt, Receipt
-from notifier.sinks.wording import Told, clean, moment, tell, utc
+from notifier.sinks.values import clean, moment, utc
+from notifier.sinks.wording import Told, tell
 
 _STYLES = {"info": "bold", "warning": "bold yellow", "critical": "bold red"}
 _SHORT = 70  # what moved, on the line of the title

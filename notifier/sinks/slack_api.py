@@ -23,7 +23,7 @@ from notifier.errors import DeliveryError, SinkFault, TemporaryFailure
 from notifier.sinks import slack_errors
 from notifier.sinks.session import USER_AGENT, RedirectRefused, Sessions
 from notifier.sinks.transport import origin, retry_after, within
-from notifier.sinks.wording import clean
+from notifier.sinks.values import clean
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _TOO_MANY = 429

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 
-from notifier.sinks.wording import clean
+from notifier.sinks.values import clean
 
 JOINER = "\u2060"
 ELLIPSIS = "…"

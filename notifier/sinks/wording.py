@@ -1,19 +1,18 @@
 """An event's body -> the words in which people read it. Pure, and total: no body makes it fail.
 
 The texts still hold what the source said, letter for letter; making it harmless is the work of whoever
-shows it, for which :func:`clean` is the common first step.
+shows it, for which ``values.clean`` is the common first step.
 """
 
 from __future__ import annotations
 
-import json
-import re
-import unicodedata
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import msgspec
+
+from notifier.sinks.values import LONGEST, at, length, moment, ordinal, text, utc, words
 
 _LABELS = {
     "group_id": "Group number",
@@ -38,11 +37,8 @@ _REPORTS = {
     "notifier.dead_letters": "Messages could not be delivered",
     "notifier.test": "Test message",
 }
-_WORD = re.compile(r"[a-z0-9]+(_[a-z0-9]+)*", re.ASCII)
-_KEPT_FORMAT = "\u200c\u200d"  # joiners that scripts and emoji need; other format characters can hide text
 _MOST_CHANGES = 6
 _MOST_LINES = 20
-_LONGEST = 4000  # characters of one source text that anybody will ever read
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -70,11 +66,11 @@ class Told(msgspec.Struct, frozen=True):
 
 def tell(body: Any) -> Told:
     """The words for one event body."""
-    data = _at(body, "data")
-    type_ = str(_at(body, "type") or "event")
+    data = at(body, "data")
+    type_ = str(at(body, "type") or "event")
     verb = type_.rpartition(".")[2]
-    message = _text(_at(data, "message"))
-    entries = _at(data, "entries")
+    message = text(at(data, "message"))
+    entries = at(data, "entries")
     if isinstance(entries, list) and entries:
         return _together(type_, data, entries)
     if message is not None:
@@ -82,22 +78,22 @@ def tell(body: Any) -> Told:
         change: str | None = message
         facts: tuple[tuple[str, str], ...] = ()
         ids = _present(
-            (("source", _at(data, "source")), ("rule", _at(data, "rule")), ("event", _at(data, "id")))
+            (("source", at(data, "source")), ("rule", at(data, "rule")), ("event", at(data, "id")))
         )
     else:
-        is_alert = isinstance(_at(data, "alert"), Mapping)
+        is_alert = isinstance(at(data, "alert"), Mapping)
         title = f"{_subject(data)} {_alert_phrase(verb, data) if is_alert else _phrase(verb, data)}"
-        change = _course(verb, data, _at(body, "timestamp")) if is_alert else _change(verb, data)
+        change = _course(verb, data, at(body, "timestamp")) if is_alert else _change(verb, data)
         facts, ids = _facts(verb, data), _ids(data)
     return Told(
         title,
-        severity=_ending(data) or str(_at(data, "severity") or "info"),
+        severity=_ending(data) or str(at(data, "severity") or "info"),
         change=change,
         facts=facts,
         ids=ids,
-        seen=_seen(_at(data, "observed_between"), is_removal=verb == "removed"),
+        seen=_seen(at(data, "observed_between"), is_removal=verb == "removed"),
         began=_since(data),
-        note=None if verb == "resolved" else _text(_at(data, "note")),
+        note=None if verb == "resolved" else text(at(data, "note")),
         links=_links(data),
     )
 
@@ -105,45 +101,54 @@ def tell(body: Any) -> Told:
 def _together(type_: str, data: Any, entries: list[Any]) -> Told:
     """The words for several alerts in one message."""
     told = [tell(entry) for entry in entries[:_MOST_LINES]]
-    opened, ended, passed = (_count(_at(data, name)) for name in ("opened", "ended", "passed"))
-    first = _at(entries[0], "data")
-    if type_ == "alert.net":
+    opened, ended, passed = (_count(at(data, name)) for name in ("opened", "ended", "passed"))
+    first = at(entries[0], "data")
+    if type_ == "alert.net" and (opened or passed):
         title = "While nobody was to be disturbed: " + _listed(
             (opened, "newly open"), (ended, "over"), (passed, "came and went")
         )
     else:
         whose = {
-            "employer": _text(_at(first, "connection", "employer", "name")),
-            "carrier": _text(_at(first, "carrier", "name")) or _text(_at(first, "carrier", "id")),
-        }.get(str(_at(data, "by")))
+            "employer": text(at(first, "connection", "employer", "name")),
+            "carrier": text(at(first, "carrier", "name")) or text(at(first, "carrier", "id")),
+        }.get(str(at(data, "by")))
         title = (
             f"{whose} · {_how_many(entries, opened, ended)}" if whose else _how_many(entries, opened, ended)
         )
-    lines = [(f"{one.title}{f' ({one.change})' if one.change else ''}", one.severity) for one in told]
+    lines = [(_line(entry, one), one.severity) for entry, one in zip(entries, told, strict=False)]
     rest = opened + ended - len(told)
     return Told(
         title,
-        severity=_worst(told) if not opened else str(_at(data, "severity") or "info"),
-        ids=_present((("rule", _at(data, "rule")),)),
-        note=_text(_at(data, "note")) if opened else None,
-        links=_links(first) if _at(data, "by") == "employer" else (),
+        severity=_worst(told) if not opened else str(at(data, "severity") or "info"),
+        ids=_present((("rule", at(data, "rule")),)),
+        note=text(at(data, "note")) if opened else None,
+        links=_links(first) if at(data, "by") == "employer" else (),
         lines=(*lines, *([(f"and {rest:,} more", "")] if rest > 0 else [])),
     )
 
 
+def _line(entry: Any, told: Told) -> str:
+    """``Acme Corp · Guardian needs attention (group 00123, Processing → Needs Attention)``."""
+    number = at(entry, "data", "entity", "group_id")
+    more = ", ".join(part for part in (f"group {number}" if text(number) else None, told.change) if part)
+    return f"{told.title} ({more})" if more else told.title
+
+
 def _how_many(entries: list[Any], opened: int, ended: int) -> str:
     """``3 group connections need attention``, ``2 of 3 group connections still need attention``."""
-    kinds = {str(_at(entry, "data", "entity", "kind")) for entry in entries}
+    kinds = {str(at(entry, "data", "entity", "kind")) for entry in entries}
     noun = words(kinds.pop()).lower() + "s" if len(kinds) == 1 else "entities"
-    lasting = [entry for entry in entries if _ending(_at(entry, "data")) is None]
-    needs = {_at(entry, "data", "entity", "status") for entry in lasting} == {"needs_attention"}
-    still = "still " if any(_at(entry, "type") == "alert.reminder" for entry in entries) else ""
+    lasting = [entry for entry in entries if _ending(at(entry, "data")) is None]
+    needs = {at(entry, "data", "entity", "status") for entry in lasting} == {"needs_attention"}
+    still = "still " if any(at(entry, "type") == "alert.reminder" for entry in entries) else ""
+    is_one = opened == 1
+    stand = ("needs attention" if is_one else "need attention") if needs else "open"
     if not opened:
-        is_done = all(_ending(_at(entry, "data")) == "completed" for entry in entries)
+        is_done = all(_ending(at(entry, "data")) == "completed" for entry in entries)
         return f"{ended:,} {noun} are {'completed' if is_done else 'over'}"
     if ended:
-        return f"{opened:,} of {opened + ended:,} {noun} still " + ("need attention" if needs else "open")
-    return f"{opened:,} {noun} {still}" + ("need attention" if needs else "open")
+        return f"{opened:,} of {opened + ended:,} {noun} still {stand}"
+    return f"{opened:,} {noun} {still}{stand}"
 
 
 def _worst(told: list[Told]) -> str:
@@ -160,63 +165,15 @@ def _count(value: Any) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 
 
-def words(value: Any) -> str:
-    """A value as people write it: ``needs_attention`` -> Needs Attention; others as they are."""
-    if value is None:
-        return "none"
-    if not isinstance(value, str):
-        return json.dumps(value)[:_LONGEST]
-    return value.replace("_", " ").title() if _WORD.fullmatch(value) else value[:_LONGEST]
-
-
-def clean(text: str, *, keep_lines: bool = False) -> str:
-    """The text on one line, without what a screen would obey: control, escape and direction characters."""
-    kept = []
-    for char in text[: _LONGEST * 3]:
-        category = unicodedata.category(char)
-        if category in {"Cc", "Zl", "Zp", "Zs"}:
-            kept.append("\n" if keep_lines and char == "\n" else " ")
-        elif category == "Cs":
-            kept.append("\ufffd")
-        elif category != "Cf" or char in _KEPT_FORMAT:
-            kept.append(char)
-    return re.sub(r" +", " ", "".join(kept)).strip()
-
-
-def utc(moment: datetime) -> str:
-    """``2026-11-23 22:01 UTC``."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
-
-
-def moment(value: Any) -> datetime | None:
-    """The moment that an ISO 8601 text means, aware."""
-    try:
-        at = datetime.fromisoformat(value)
-    except (TypeError, ValueError):
-        return None
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
-
-
-def _at(value: Any, *path: str) -> Any:
-    """What stands at a path of keys, or None."""
-    for key in path:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value
-
-
-def _text(value: Any) -> str | None:
-    return value[: _LONGEST * 3] if isinstance(value, str) and value.strip() else None
-
-
 def _subject(data: Any) -> str:
-    employer = _text(_at(data, "connection", "employer", "name")) or _text(
-        _at(data, "connection", "employer", "id")
+    employer = text(at(data, "connection", "employer", "name")) or text(
+        at(data, "connection", "employer", "id")
     )
-    kind = _at(data, "entity", "kind")
+    kind = at(data, "entity", "kind")
     if kind == "group_connection":
-        what = _text(_at(data, "carrier", "name")) or _text(_at(data, "carrier", "id")) or "unknown carrier"
+        what = text(at(data, "carrier", "name")) or text(at(data, "carrier", "id")) or "unknown carrier"
     elif kind == "milestone":
-        what = f'milestone "{words(_at(data, "entity", "category") or "unknown")}"'
+        what = f'milestone "{words(at(data, "entity", "category") or "unknown")}"'
     else:
         what = words(kind or "event").lower()
     return f"{employer or 'Unknown employer'} · {what}"
@@ -224,7 +181,7 @@ def _subject(data: Any) -> str:
 
 def _phrase(verb: str, data: Any) -> str:
     """What happened, as the end of a sentence."""
-    to = _at(data, "to")
+    to = at(data, "to")
     needs = to == "needs_attention"
     if verb == "status_changed":
         return "needs attention" if needs else "is completed" if to == "completed" else f"is now {words(to)}"
@@ -239,7 +196,7 @@ def _phrase(verb: str, data: Any) -> str:
 
 
 def _change(verb: str, data: Any) -> str | None:
-    before, after = _at(data, "from"), _at(data, "to")
+    before, after = at(data, "from"), at(data, "to")
     if verb == "status_changed":
         return f"{words(before)} → {words(after)}"
     if verb == "removed":
@@ -251,13 +208,13 @@ def _change(verb: str, data: Any) -> str | None:
 
 def _alert_phrase(verb: str, data: Any) -> str:
     """How an alert stands, as the end of a sentence. Only what is completed is called so."""
-    status, is_quiet = _at(data, "entity", "status"), _at(data, "alert", "unchanged") is True
+    status, is_quiet = at(data, "entity", "status"), at(data, "alert", "unchanged") is True
     if verb != "resolved":
         still = "still " if verb == "reminder" else ""
         if is_quiet:
             return f"{still}does not move: {words(status)}"
         return f"{still}needs attention" if status == "needs_attention" else f"is {still}{words(status)}"
-    before = _at(data, "from")
+    before = at(data, "from")
     move = f"{words(before)} → {words(status)}"
     moved = (
         f"moved on: {move}" if not is_quiet else "has moved again" + ("" if before == status else f": {move}")
@@ -267,69 +224,52 @@ def _alert_phrase(verb: str, data: Any) -> str:
         "rule": "is no longer watched: its rule has changed",
         "completed": "is completed",
     }
-    return ends.get(str(_at(data, "alert", "end")), moved)
+    return ends.get(str(at(data, "alert", "end")), moved)
 
 
 def _course(verb: str, data: Any, now: Any) -> str | None:
     """How long an alert has lasted, and how often it came."""
-    alert = _at(data, "alert")
-    began, at = moment(_at(alert, "since")), moment(now)
+    alert = at(data, "alert")
+    began, then = moment(at(alert, "since")), moment(now)
     parts = []
-    if verb != "opened" and began is not None and at is not None and at >= began:
-        at_least = "at least " if _at(alert, "since_after") is None else ""
-        parts.append(f"{'after' if verb == 'resolved' else 'for'} {at_least}{_length(at - began)}")
-    before, status = _at(data, "from"), _at(data, "entity", "status")
-    is_move = before is not None and before != status and _at(alert, "unchanged") is not True
+    if verb != "opened" and began is not None and then is not None and then >= began:
+        at_least = "at least " if at(alert, "since_after") is None else ""
+        parts.append(f"{'after' if verb == 'resolved' else 'for'} {at_least}{length(then - began)}")
+    before, status = at(data, "from"), at(data, "entity", "status")
+    is_move = before is not None and before != status and at(alert, "unchanged") is not True
     if verb == "opened" and is_move:
         parts.append(f"{words(before)} → {words(status)}")
-    times = _at(alert, "occurrence")
+    times = at(alert, "occurrence")
     if verb == "opened" and isinstance(times, int) and times > 1:
-        parts.append(f"{_ordinal(times)} time in 30 days")
+        parts.append(f"{ordinal(times)} time in 30 days")
     return (parts[0][:1].upper() + ", ".join(parts)[1:]) if parts else None
 
 
 def _ending(data: Any) -> str | None:
     """How an alert ended, for the mark before its title; None while it lasts."""
-    end = _at(data, "alert", "end")
+    end = at(data, "alert", "end")
     return {"completed": "completed", "moved": "moved"}.get(end, "ended") if isinstance(end, str) else None
 
 
 def _since(data: Any) -> tuple[datetime | None, datetime] | None:
     """The looks between which an alert's condition began."""
-    began = moment(_at(data, "alert", "since"))
-    return None if began is None else (moment(_at(data, "alert", "since_after")), began)
-
-
-def _length(span: timedelta) -> str:
-    """``2 d 3 h``, ``1 h 42 min``, ``5 min``."""
-    minutes = int(span.total_seconds()) // 60
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    units = [(days, "d"), (hours, "h"), (minutes, "min")]
-    first = next((at for at, (count, _) in enumerate(units) if count), None)
-    if first is None:
-        return "less than a minute"
-    return " ".join(f"{count} {unit}" for count, unit in units[first : first + 2] if count)
-
-
-def _ordinal(number: int) -> str:
-    teen = 10 <= number % 100 < 20  # noqa: PLR2004
-    return f"{number}{'th' if teen else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"
+    began = moment(at(data, "alert", "since"))
+    return None if began is None else (moment(at(data, "alert", "since_after")), began)
 
 
 def _facts(verb: str, data: Any) -> tuple[tuple[str, str], ...]:
-    connection = _at(data, "connection")
-    name, external = _at(connection, "employer", "name"), _at(connection, "employer", "external_id")
-    employer = " ".join(part for part in (_text(name), f"({external})" if external else None) if part)
-    is_connection = _at(data, "entity", "kind") == "connection"
-    status, moves = _at(connection, "status"), _moves(data)
-    own_status = words(_at(data, "to")) if verb in {"updated", "added", "reappeared"} else None
+    connection = at(data, "connection")
+    name, external = at(connection, "employer", "name"), at(connection, "employer", "external_id")
+    employer = " ".join(part for part in (text(name), f"({external})" if external else None) if part)
+    is_connection = at(data, "entity", "kind") == "connection"
+    status, moves = at(connection, "status"), _moves(data)
+    own_status = words(at(data, "to")) if verb in {"updated", "added", "reappeared"} else None
     facts = (
         *(() if verb == "updated" else moves),
         ("Status", own_status),
         ("Employer", employer),
-        ("Carrier", _at(data, "carrier", "name")),
-        ("Group number", None if "group_id" in _changed(data) else _at(data, "entity", "group_id")),
+        ("Carrier", at(data, "carrier", "name")),
+        ("Group number", None if "group_id" in _changed(data) else at(data, "entity", "group_id")),
         ("Connection", None if is_connection or status is None or verb == "removed" else words(status)),
     )
     return _present(facts)
@@ -342,24 +282,24 @@ def _moves(data: Any) -> tuple[tuple[str, str], ...]:
 
 
 def _ids(data: Any) -> tuple[tuple[str, str], ...]:
-    kind, connection = _at(data, "entity", "kind"), _at(data, "connection", "id")
-    entity = None if kind == "connection" else _at(data, "entity", "id")
+    kind, connection = at(data, "entity", "kind"), at(data, "connection", "id")
+    entity = None if kind == "connection" else at(data, "entity", "id")
     return _present(
         (
             (words(kind).lower(), entity),
             ("connection", connection),
-            ("employer", _at(data, "connection", "employer", "id")),
-            ("carrier", _at(data, "carrier", "id")),
-            ("rule", _at(data, "rule")),
-            ("alert", _at(data, "alert", "id")) if _at(data, "alert") else ("event", _at(data, "id")),
+            ("employer", at(data, "connection", "employer", "id")),
+            ("carrier", at(data, "carrier", "id")),
+            ("rule", at(data, "rule")),
+            ("alert", at(data, "alert", "id")) if at(data, "alert") else ("event", at(data, "id")),
         )
     )
 
 
 def _links(data: Any) -> tuple[tuple[str, str], ...]:
-    links = _at(data, "links")
+    links = at(data, "links")
     own = [(str(label), url) for label, url in links.items()] if isinstance(links, Mapping) else []
-    broker = _at(data, "connection", "broker_url")  # the source's text: https only
+    broker = at(data, "connection", "broker_url")  # the source's text: https only
     if isinstance(broker, str) and broker.startswith("https://"):
         own.append(("broker page", broker))
     return tuple((label, url) for label, url in own if isinstance(url, str) and url.startswith("http"))
@@ -373,7 +313,7 @@ def _seen(value: Any, *, is_removal: bool) -> tuple[datetime | None, datetime] |
 
 
 def _changed(data: Any) -> Mapping[str, Any]:
-    changed = _at(data, "changed")
+    changed = at(data, "changed")
     return changed if isinstance(changed, Mapping) else {}
 
 
@@ -387,10 +327,10 @@ def _moved(field: str, pair: Any) -> str:
 
 
 def _shown(field: str, value: Any) -> str:
-    at = moment(value) if field.endswith("_at") else None
-    if at is not None:
-        return utc(at)
-    return words(value) if field in {"status", "category"} or not isinstance(value, str) else value[:_LONGEST]
+    then = moment(value) if field.endswith("_at") else None
+    if then is not None:
+        return utc(then)
+    return words(value) if field in {"status", "category"} or not isinstance(value, str) else value[:LONGEST]
 
 
 def _present(pairs: tuple[tuple[str, Any], ...]) -> tuple[tuple[str, str], ...]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from notifier.sinks.slack_message import render, reply
 from notifier.sinks.slack_text import JOINER, mrkdwn, note, plain
-from notifier.sinks.wording import clean
+from notifier.sinks.values import clean
 from tests.doubles.slack import MAX_TEXT, defect
 
 
