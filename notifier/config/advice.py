@@ -226,6 +226,14 @@ def _is_kept_out(refused: tuple[Any, ...], asked: tuple[Any, ...], also_refused:
 
 def _sinks(config: Config) -> Iterator[str]:
     named = {target.sink for rule in config.rules for target in (*rule.notify, *rule.fallback)}
+    for index, rule in enumerate(config.rules):
+        for target in rule.notify if rule.when is not None else ():
+            sink = config.sinks[target.sink]
+            if sink.type == "slack" and sink.active is not None:
+                yield (
+                    f'{_who(index, rule)} has "when", so it speaks at any time: '
+                    f'the hours of the sink "{target.sink}" are for alerts, of rules with "while"'
+                )
     reported = {target.sink for target in config.self_reports}
     for name in config.sinks:
         if name not in named | reported:

@@ -15,7 +15,7 @@ from notifier.config.calendars import CalendarConfig
 from notifier.config.document import ListNode, MapNode, Node, Path, Problem, Scalar
 from notifier.config.model import Config, GuardsConfig, HttpConfig, SourceConfig
 from notifier.config.rules import RuleConfig, When, While
-from notifier.config.sinks import ConsoleConfig, SlackConfig, WebhookConfig
+from notifier.config.sinks import ActiveConfig, ConsoleConfig, SlackConfig, WebhookConfig
 from notifier.config.words import SINK_TYPES, UnknownWord, closest, nearest, shown
 
 SINK_MODELS: Mapping[str, type[BaseModel]] = {
@@ -168,6 +168,8 @@ def _level(root: MapNode, path: Path) -> tuple[type[BaseModel], Mapping[str, str
             sink = _Place(root, (*path, "type")).node
             kind = sink.value if isinstance(sink, Scalar) else None
             return SINK_MODELS.get(str(kind), ConsoleConfig), later.SINK
+        case ("sinks", str(), "active"):
+            return ActiveConfig, {}
         case ("rules", int()):
             return RuleConfig, later.RULE
         case ("rules", int(), "when" | "while" as which):

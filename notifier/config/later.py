@@ -18,7 +18,6 @@ TOP: Mapping[str, str] = {
 SINK: Mapping[str, str] = {
     "tls": f"certificates of your own are {_RELEASE}",
     "proxy": f"proxies are {_RELEASE}",
-    "active": f"quiet hours are {_RELEASE}",
     "min_severity": f'"min_severity" is {_RELEASE}; choose with rules which sink gets what',
     "mode": f'"mode: preview" is {_RELEASE}',
 }

@@ -32,6 +32,7 @@ def check(data: Mapping[str, Any]) -> Iterator[Finding]:
         yield ("rules",), ValueError("no rule: nothing would be sent; add one (when: {} matches every event)")
     for name, sink in sinks.items():
         yield from _sink(("sinks", name), _mapping(sink))
+        yield from _active(("sinks", name, "active"), _mapping(sink), data.get("calendars"))
     listed = list(enumerate(rules)) if isinstance(rules, list) else []
     yield from _names(listed)
     for index, rule in listed:
@@ -64,6 +65,25 @@ def _slack(path: Path, sink: Mapping[str, Any]) -> Iterator[Finding]:
         yield (*path, "channel"), ValueError('required with "token", and not there')
     if has_url and not has_token and "channel" in sink:
         yield (*path, "channel"), ValueError("an incoming webhook posts to its own channel; remove the key")
+
+
+def _active(path: Path, sink: Mapping[str, Any], calendars: Any) -> Iterator[Finding]:
+    active = sink.get("active")
+    if "active" in sink and sink.get("type") in {"webhook", "console"}:
+        yield path, ValueError("is for sinks of type slack; programs are told at any time")
+        return
+    if isinstance(active, str):
+        yield from _calendar(path, active, _mapping(calendars))
+    else:
+        yield from _calendar((*path, "calendar"), _mapping(active).get("calendar"), _mapping(calendars))
+
+
+def _calendar(path: Path, name: Any, calendars: Mapping[str, Any]) -> Iterator[Finding]:
+    if isinstance(name, str) and name not in calendars:
+        if calendars:
+            yield path, UnknownWord("calendar", name, calendars)
+        else:
+            yield path, ValueError('names a calendar, and there are none; add "calendars"')
 
 
 def _has_private_host(url: Any) -> bool:
@@ -119,11 +139,7 @@ def _timing(path: Path, rule: Mapping[str, Any], calendars: Mapping[str, Any]) -
                 place,
                 ValueError('counts open hours of the calendar: at most 10d; use business days ("20bd")'),
             )
-    if isinstance(calendar, str) and calendar not in calendars:
-        if calendars:
-            yield (*path, "calendar"), UnknownWord("calendar", calendar, calendars)
-        else:
-            yield (*path, "calendar"), ValueError('names a calendar, and there are none; add "calendars"')
+    yield from _calendar((*path, "calendar"), calendar, calendars)
 
 
 def _is_longer(value: Any, limit: timedelta) -> bool:

@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field, SecretStr, WithJsonSchema
 from notifier.config.fields import (
     Duration,
     Model,
+    Name,
     PositiveDuration,
     Rate,
     Switch,
@@ -125,6 +126,23 @@ class _Sink(Model):
     """Delays before the second and each later attempt, in place of the built-in schedule."""
 
 
+def _as_keys(value: Any) -> Any:
+    """``active: office`` is short for ``active: {calendar: office}``."""
+    return {"calendar": value} if isinstance(value, str) else value
+
+
+class ActiveConfig(Model):
+    """When people at a sink may be disturbed. `active: office` is short for `active: {calendar: office}`."""
+
+    calendar: Name
+    """Alerts are told in the hours of this calendar."""
+
+    except_: Annotated[Literal["critical"] | None, word_from(("critical",), "severity")] = Field(
+        default=None, alias="except"
+    )
+    """`critical`: alerts of rules with this severity are told at any time."""
+
+
 class SlackConfig(_Sink):
     """Messages for people, with a bot's token or an incoming webhook."""
 
@@ -145,6 +163,9 @@ class SlackConfig(_Sink):
 
     rate: Rate | None = 1.0
     """At most so many messages a second. Slack allows about one a second in a channel."""
+
+    active: Annotated[ActiveConfig | None, BeforeValidator(_as_keys)] = None
+    """A calendar: when alerts may disturb. What happens outside its hours is told in one message after."""
 
 
 class WebhookConfig(_Sink):

@@ -8,7 +8,7 @@ difference when the time comes, and a poll that was cut off is made good by the 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -21,10 +21,9 @@ from notifier.core.events import Names, Origin
 from notifier.core.grouping import STORM, Group, Grouping
 from notifier.core.messages import By, Message, first_look_id, is_past, message_id, page_text, reply, root
 from notifier.core.pages import Occurrence, Pages
+from notifier.core.quiet import IsHushed
 from notifier.core.rules import Router
 from notifier.models import Owed
-
-IsHushed = Callable[[str, Alert], bool]  # place, alert -> nobody is to be disturbed with it there now
 
 
 class Telling(msgspec.Struct, frozen=True):

@@ -122,7 +122,7 @@ class Watching:
             self.origin,
             self.names,
             Looked(waiting, done),
-            lambda _place, _alert: False,
+            router.quiet.at(self.origin.seen_at),
         )
         await self._look_up_alerts(desk.plan())
         self._telling = desk.tell()

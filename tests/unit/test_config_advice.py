@@ -13,6 +13,7 @@ from notifier.config.document import parse, plain
 from notifier.config.explain import SINK_MODELS, keys
 from notifier.config.model import GuardsConfig, HttpConfig, SourceConfig
 from notifier.config.rules import RuleConfig, When, While
+from notifier.config.sinks import ActiveConfig
 from tests.support.configs import config_with
 
 ROOT = Path(__file__).parents[2]
@@ -27,6 +28,7 @@ MODELS = [
     When,
     While,
     *SINK_MODELS.values(),
+    ActiveConfig,
 ]
 
 
