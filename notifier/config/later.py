@@ -1,4 +1,4 @@
-"""Keys that later releases know: refused by name, so that nobody waits for what is never done.
+"""Keys that later releases know, or that belong elsewhere: refused by name, so that nobody waits in vain.
 
 A table, not code: path of the level -> key -> what to say.
 """
@@ -18,6 +18,7 @@ TOP: Mapping[str, str] = {
 SINK: Mapping[str, str] = {
     "tls": f"certificates of your own are {_RELEASE}",
     "proxy": f"proxies are {_RELEASE}",
+    "active": '"active" is for sinks of type slack; programs are told at any time',
     "min_severity": f'"min_severity" is {_RELEASE}; choose with rules which sink gets what',
     "mode": f'"mode: preview" is {_RELEASE}',
 }
