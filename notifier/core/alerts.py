@@ -223,7 +223,7 @@ def tick(alert: Alert, timing: Timing, now: str) -> Step:
         due = timing.again(now)
         reminded = msgspec.structs.replace(alert, due=due, said=alert.said + 1, remind=True)
         return Step(reminded, What.REMINDER)
-    return Step(alert if alert.told else None)  # what it remembered is too old to count
+    return Step(None)  # what it remembered is too old to count
 
 
 def _begin(before: Alert | None, rule: str, timing: Timing, subject: Subject, look: Look) -> Step:

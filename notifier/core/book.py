@@ -71,7 +71,7 @@ class Book:
         self._below.setdefault(alert.subject.connection, set()).add(key)
         for message in messages_of(alert):
             self._told_by.setdefault(message, set()).add(key)
-        if alert.is_owed:
+        if alert.is_owed or not messages_told(alert) <= self.messages.keys():
             self.owed.add(key)
 
     def _remove(self, key: str, alert: Alert) -> None:
@@ -86,7 +86,12 @@ class Book:
 
 def messages_of(alert: Alert) -> set[str]:
     """The messages that tell of an alert, or told of it."""
-    return ({told.message for told in alert.told.values()} | {*alert.last.values()}) - {"", TO_A_PROGRAM}
+    return messages_told(alert) | {*alert.last.values()}
+
+
+def messages_told(alert: Alert) -> set[str]:
+    """The messages by which people know of an alert."""
+    return {told.message for told in alert.told.values()} - {"", TO_A_PROGRAM}
 
 
 def _take_out(index: dict[str, set[str]], name: str, key: str) -> None:

@@ -15,9 +15,10 @@ import msgspec
 
 from notifier.config import parse_target
 from notifier.core.alerts import TO_A_PROGRAM, Alert, End, Phase, Told, What, shifted
-from notifier.core.book import Book, messages_of
+from notifier.core.book import Book
 from notifier.core.conditions import Condition
-from notifier.core.events import Names, Origin
+from notifier.core.draft import Draft
+from notifier.core.events import Names, Origin, digest
 from notifier.core.grouping import STORM, Group, Grouping
 from notifier.core.messages import By, Message, first_look_id, is_past, message_id, page_text, reply, root
 from notifier.core.pages import Occurrence, Pages
@@ -79,13 +80,13 @@ class Desk:
         self._pages = Pages(conditions, router, origin, names)
         self._looked = looked
         self._is_hushed = is_hushed
-        self._after: dict[str, Alert] = {}
+        self._alerts = Draft(book, written)
         self._news: dict[str, _News] = {}
-        self._told_by: dict[str, set[str]] = defaultdict(set)  # of what this poll has changed
+        self._told_by: Mapping[str, Collection[str]] = {}  # of what this poll has changed
 
     def plan(self) -> list[Alert]:
         """Decide what is told. Returns the alerts that will be shown, so that their names can be learnt."""
-        keys = sorted(filter(self._alert, {*self._book.owed, *self._written}), key=self._rank)
+        keys = sorted(filter(self._alerts.get, {*self._book.owed, *self._written}), key=self._rank)
         self._hand_over(keys)
         late: dict[str, list[str]] = defaultdict(list)  # place -> what was kept from it until now
         new: dict[str, list[str]] = defaultdict(list)  # place -> what it does not know
@@ -97,10 +98,7 @@ class Desk:
         for place in sorted(new):
             self._group(place, new[place])
         self._gather_ends()
-        for key in {*self._after, *self._written}:
-            alert = self._alert(key)
-            for id_ in messages_of(alert) if alert is not None else ():
-                self._told_by[id_].add(key)
+        self._told_by = self._alerts.told_by()
         return [alert for news in self._news.values() for alert, _ in self._members(news.message)]
 
     def tell(self) -> Telling:
@@ -110,84 +108,111 @@ class Desk:
         owed: list[Owed] = []
         for news in self._news.values():
             message = msgspec.structs.replace(news.message, version=news.message.version + 1)
-            show = self._shown(message, news)
-            messages[message.id] = message
-            pages[message.sink, message.id] = page_text(message, show)
-            owed += self._duties(message, news, show)
+            if news.is_new or message.by is not By.NET:  # what was left to tell stays as it was told
+                show = self._shown(message, news)
+                messages[message.id] = message
+                pages[message.sink, message.id] = page_text(message, show)
+                owed += self._roots(message, news, show)
+            owed += self._replies(message, news)
         for message in self._forgotten():
             messages[message.id] = None
             pages[message.sink, message.id] = ""
-        return Telling(self._after, messages, pages, tuple(owed))
+        return Telling(self._alerts.changed, messages, pages, tuple(owed))
+
+    def _rank(self, key: str) -> tuple[int, str]:
+        """The order of the rules, as in the configuration."""
+        return self._order.get(self._alerts[key].rule, -1), key
 
     # --- what differs from what is known ---
 
     def _look_at(self, key: str, new: dict[str, list[str]], late: dict[str, list[str]]) -> None:
         """Sort an alert's places by what is owed there."""
-        for place, told in self._one(key).told.items():
-            alert = self._one(key)
-            if not self._is_owed(key, alert, told):
+        for place, told in self._alerts[key].told.items():
+            alert = self._alerts[key]
+            self._show_what_is_over(key, place)
+            if not self._is_owed(key, alert, place):
                 continue
-            if not self._router.has(parse_target(place).sink):
-                self._know(key, place, None)
-            elif self._is_hushed(place, alert):
+            if self._is_hushed(place, alert):
                 self._hush(key, place, told)
             elif told.hushed:
                 late[place].append(key)
             elif told.message not in self._book.messages:
-                new[place].append(key)
+                if self._is_counted(alert) and alert.phase is not Phase.OPEN:
+                    self._alerts.know(
+                        key, place, None
+                    )  # it was there before, and is over before it was counted
+                else:
+                    new[place].append(key)
             elif alert.phase is not Phase.OPEN:
                 self._end(key, place, told.message)
             else:
                 news = self._of(self._book.messages[told.message])
                 news.reminded += [key] if alert.remind else []
-        if self._one(key).remind:
-            self._after[key] = msgspec.structs.replace(self._one(key), remind=False)
+        if self._alerts[key].remind:
+            self._alerts.change(key, remind=False)
 
-    def _is_owed(self, key: str, alert: Alert, told: Told) -> bool:
-        """Whether a place that knows so much of an alert is owed more."""
-        if told.message == TO_A_PROGRAM:
+    def _is_owed(self, key: str, alert: Alert, place: str) -> bool:
+        """Whether a place is owed more than it knows of an alert; a sink that is not there waits."""
+        told = alert.told[place]
+        is_there = told.message in self._book.messages
+        if told.message == TO_A_PROGRAM or not self._router.is_for_people(parse_target(place).sink):
             return False
-        if self._is_first_look(alert) and told.message not in self._book.messages:
+        if self._is_first_look(alert) and not is_there:
             return False  # it has a message of its own, at the end of that look
-        is_known = alert.phase is Phase.OPEN and told.message and not told.hushed
+        is_known = alert.phase is Phase.OPEN and is_there and not told.hushed
         return not is_known or alert.remind or self._is_changed(key)
 
     def _hush(self, key: str, place: str, told: Told) -> None:
         """Nobody is to be disturbed now; but what is there already shows how things are."""
-        is_news = self._one(key).phase is not Phase.OPEN or not told.message
+        is_news = self._alerts[key].phase is not Phase.OPEN or not told.message
         if is_news and not told.hushed:
-            self._know(key, place, Told(told.message, hushed=True))
+            self._alerts.know(key, place, Told(told.message, hushed=True))
         if told.message in self._book.messages and (is_news is not told.hushed or self._is_changed(key)):
             self._of(self._book.messages[told.message])
 
+    def _show_what_is_over(self, key: str, place: str) -> None:
+        """An alert that opens anew before its end was told: its message shows that end."""
+        before, alert = self._book.get(key), self._alerts[key]
+        known = before.told.get(place) if before is not None else None
+        message = self._book.messages.get(known.message) if known is not None else None
+        if message is not None and alert.last.get(place) == message.id != alert.told[place].message:
+            self._of(message)
+
     def _is_first_look(self, alert: Alert) -> bool:
         """Whether it was found by a first look that is yet to be told, as one message, or was just taken."""
-        rule = self._rules.get(alert.rule)
-        is_counted = alert.existing and rule is not None and rule.include_existing == "summary"
         is_looking = alert.rule in self._looked.waiting or alert.rule in self._looked.done
-        return is_counted and is_looking and alert.phase is Phase.OPEN
+        return self._is_counted(alert) and is_looking and alert.phase is Phase.OPEN
+
+    def _is_counted(self, alert: Alert) -> bool:
+        """Whether it was there at a first look whose finds are told as one message."""
+        rule = self._rules.get(alert.rule)
+        return alert.existing and rule is not None and rule.include_existing == "summary"
 
     def _is_changed(self, key: str) -> bool:
         """Whether an alert shows something else than before."""
-        before = self._book.get(key)
-        return before is not None and before.subject != self._one(key).subject
+        before, now = self._book.get(key), self._alerts[key]
+        if before is None:
+            return False
+        return (before.subject.fields, before.subject.above) != (now.subject.fields, now.subject.above)
 
     def _hand_over(self, keys: Iterable[str]) -> None:
         """Where an alert ended with its rule, and another's is about the same, its message goes on."""
-        orphans = [key for key in keys if (end := self._one(key).ended) is not None and end.end is End.RULE]
+        orphans = [
+            key for key in keys if (end := self._alerts[key].ended) is not None and end.end is End.RULE
+        ]
         if not orphans:
             return
         heirs: dict[tuple[Any, ...], str] = {}
-        for key, alert in self._all():
+        for key, alert in self._alerts.items():
             if alert.phase is Phase.OPEN:
                 heirs.update(dict.fromkeys((_place_of(alert, place) for place in alert.told), key))
         for key in orphans:
-            alert = self._one(key)
+            alert = self._alerts[key]
             for place, told in alert.told.items():
                 heir = heirs.get(_place_of(alert, place))
                 if heir is not None and alert.phase is not Phase.OPEN:
-                    self._know(heir, place, told)
-                    self._know(key, place, None)
+                    self._alerts.know(heir, place, told)
+                    self._alerts.know(key, place, None)
                     if told.message in self._book.messages:
                         self._of(self._book.messages[told.message])
 
@@ -197,22 +222,22 @@ class Desk:
         """What was kept from a place until now: in one message, but for a single thing."""
         net: _News | None = None
         for key in keys:
-            alert, told = self._one(key), self._one(key).told[place]
+            alert, told = self._alerts[key], self._alerts[key].told[place]
             is_known, is_open = told.message in self._book.messages, alert.phase is Phase.OPEN
             if len(keys) > 1 and net is None:
                 net = self._begin_net(place, key)
-            self._know(key, place, Told(told.message))
+            self._alerts.know(key, place, Told(told.message))
             if is_open and is_known:
                 self._of(self._book.messages[told.message])  # it ended and began again: that need not be said
             elif is_known:
                 self._end(key, place, told.message, said_by=net)
             elif is_open and net is not None:
-                self._know(key, place, Told(net.message.id))
+                self._alerts.know(key, place, Told(net.message.id))
                 net.opened.append(key)
             elif is_open:
                 new.append(key)
             else:
-                self._know(key, place, None)
+                self._alerts.know(key, place, None)
                 if net is not None:
                     net.passed += 1
 
@@ -221,7 +246,7 @@ class Desk:
         if not self._looked.done:
             return
         found: dict[tuple[int, str, str], list[str]] = defaultdict(list)
-        for key, alert in self._all():
+        for key, alert in self._alerts.items():
             if self._is_first_look(alert) and alert.rule in self._looked.done:
                 for place, told in alert.told.items():
                     if told.message != TO_A_PROGRAM and told.message not in self._book.messages:
@@ -232,18 +257,18 @@ class Desk:
             news = self._begin(place, rule, By.FIRST_LOOK, look, id_)
             news.opened += keys
             for key in keys:
-                if self._one(key).told[place] != Told(id_):
-                    self._know(key, place, Told(id_))
+                if self._alerts[key].told[place] != Told(id_):
+                    self._alerts.know(key, place, Told(id_))
 
     def _group(self, place: str, keys: Collection[str]) -> None:
         """Put newcomers into messages that take them, or into new ones."""
-        grouping = Grouping(place, self._now, self._rules, dict(self._all()), self._book)
+        grouping = Grouping(place, self._now, self._rules, dict(self._alerts.items()), self._book)
         for group in grouping.groups(keys):
             message = group.message
             news = self._of(message) if message else self._begin_group(place, group)
             for key in group.keys:
-                if self._one(key).phase is Phase.OPEN:
-                    self._know(key, place, Told(news.message.id))
+                if self._alerts[key].phase is Phase.OPEN:
+                    self._alerts.know(key, place, Told(news.message.id))
                     news.opened.append(key)
                 else:  # it came and went before anybody could be told
                     self._end(key, place, news.message.id)
@@ -263,21 +288,23 @@ class Desk:
 
     def _end(self, key: str, place: str, message: str, said_by: _News | None = None) -> None:
         """The readers of a place hear that an alert is over, beside its message or in another one."""
-        alert = self._one(key)
+        alert = self._alerts[key]
         rule = self._rules.get(alert.rule)
         beside = self._news[message] if message in self._news else self._of(self._book.messages[message])
         if rule is None or rule.resolve:
             (said_by or beside).ended.append(key)
         told = {other: known for other, known in alert.told.items() if other != place}
         last = {**alert.last, place: message}
-        self._after[key] = msgspec.structs.replace(alert, told=told, last=last)
+        self._alerts.change(key, told=told, last=last)
 
     def _begin_group(self, place: str, group: Group) -> _News:
         """A new message that takes more of its kind for a while; it links to the one before."""
-        first = self._one(group.keys[0])
+        first = self._alerts[group.keys[0]]
         rule = self._rules.get(group.rule)
         until = shifted(self._now, rule.group_window) if rule else self._now
-        news = self._begin(place, group.rule, group.by, group.value, message_id(place, group.by, first.id))
+        news = self._begin(
+            place, group.rule, group.by, group.value, message_id(place, group.by, first.id, self._now)
+        )
         news.message = msgspec.structs.replace(news.message, until=until, previous=group.before)
         return news
 
@@ -288,7 +315,7 @@ class Desk:
         return news
 
     def _begin_net(self, place: str, founder: str) -> _News:
-        id_ = message_id(place, By.NET, self._one(founder).id, self._now)
+        id_ = message_id(place, By.NET, self._alerts[founder].id, self._now)
         return self._begin(place, "", By.NET, "", id_)
 
     def _of(self, message: Message) -> _News:
@@ -307,8 +334,8 @@ class Desk:
     def _members(self, message: Message) -> list[Occurrence]:
         """The alerts that a message tells of: those that last, and those that ended in it."""
         found: list[Occurrence] = []
-        for key in {*self._book.told_by(message.id), *self._told_by[message.id]}:
-            alert = self._alert(key)
+        for key in {*self._book.told_by(message.id), *self._told_by.get(message.id, ())}:
+            alert = self._alerts.get(key)
             told = alert.told.get(message.place) if alert else None
             is_here = told is not None and told.message == message.id
             if alert and is_here and alert.phase is Phase.OPEN:
@@ -318,13 +345,16 @@ class Desk:
         return sorted(found, key=_oldest_first)
 
     def _said(self, keys: Iterable[str], what: What) -> list[Occurrence]:
-        alerts = ((self._one(key), self._one(key).ended) for key in keys)
+        alerts = ((self._alerts[key], self._alerts[key].ended) for key in keys)
         return [(ended if what is What.RESOLVED and ended else alert, what) for alert, ended in alerts]
 
-    def _duties(self, message: Message, news: _News, show: Mapping[str, Any]) -> Iterator[Owed]:
-        """What a sink has to do: post or edit the message, and say beside it what is new."""
-        if news.is_new or (self._router.can_edit(message.sink) and message.by is not By.NET):
+    def _roots(self, message: Message, news: _News, show: Mapping[str, Any]) -> Iterator[Owed]:
+        """Post the message, or edit it where that can be done."""
+        if news.is_new or self._router.can_edit(message.sink):
             yield root(message, str(show["type"]))
+
+    def _replies(self, message: Message, news: _News) -> Iterator[Owed]:
+        """Say what is new, beside a message that is there."""
         if news.is_new:
             return
         for what, keys in (
@@ -334,7 +364,8 @@ class Desk:
         ):
             if keys:
                 shown = self._pages.show(message, self._said(keys, what), is_reply=True)
-                yield reply(message, what, shown, is_loud=what is not What.RESOLVED)
+                said = digest(what, [[self._alerts[key].id, self._alerts[key].said] for key in keys])
+                yield reply(message, said, shown, is_loud=what is not What.RESOLVED)
 
     def _forgotten(self) -> Iterator[Message]:
         """Messages that nobody will hear of again."""
@@ -342,37 +373,6 @@ class Desk:
             is_old = message.id not in self._news and is_past(message, self._now)
             if is_old and not any(alert.phase is Phase.OPEN for alert, _ in self._members(message)):
                 yield message
-
-    # --- alerts ---
-
-    def _alert(self, key: str) -> Alert | None:
-        """An alert as this poll has made it."""
-        if key in self._after:
-            return self._after[key]
-        return self._written[key] if key in self._written else self._book.get(key)
-
-    def _one(self, key: str) -> Alert:
-        alert = self._alert(key)
-        assert alert is not None  # noqa: S101 - only keys of alerts that are there come here
-        return alert
-
-    def _all(self) -> Iterator[tuple[str, Alert]]:
-        for key in {**dict(self._book.items()), **self._written}:
-            alert = self._alert(key)
-            if alert is not None:
-                yield key, alert
-
-    def _rank(self, key: str) -> tuple[int, str]:
-        """The order of the rules, as in the configuration."""
-        return self._order.get(self._one(key).rule, -1), key
-
-    def _know(self, key: str, place: str, told: Told | None) -> None:
-        """Note what a place knows of an alert from now on (None: it need not hear of it any more)."""
-        alert = self._one(key)
-        after = {**alert.told, place: told} if told is not None else {**alert.told}
-        if told is None:
-            del after[place]
-        self._after[key] = msgspec.structs.replace(alert, told=after)
 
 
 def _oldest_first(said: Occurrence) -> tuple[str, ...]:

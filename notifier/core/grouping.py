@@ -93,9 +93,11 @@ class Grouping:
 
     def _kind(self, key: str) -> _Kind:
         alert = self._alerts[key]
-        wanted = self._rules[alert.rule].group_by if alert.rule in self._rules else "none"
+        rule = self._rules.get(alert.rule)
+        wanted = rule.group_by if rule else "employer"
         carrier = alert.subject.fields.get("carrier")
-        if wanted == "none" or alert.existing:
+        is_each = alert.existing and rule is not None and rule.include_existing == "each"
+        if wanted == "none" or is_each:
             return alert.rule, By.ENTITY, key
         if isinstance(carrier, str) and (
             wanted == "carrier" or len(self._employers[alert.rule, carrier]) >= _BURST_EMPLOYERS

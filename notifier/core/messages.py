@@ -93,17 +93,15 @@ def page_text(message: Message, show: Mapping[str, Any]) -> str:
 
 def root(message: Message, type_: str) -> Owed:
     """The duty to show a message as it is when it is sent."""
-    return _owed(message, "", type_, "", Part.ROOT)
+    return _owed(message, f"{message.id}.{message.version}", type_, "", Part.ROOT)
 
 
-def reply(message: Message, what: str, show: Mapping[str, Any], *, is_loud: bool) -> Owed:
-    """The duty to say ``what`` is new beside a message; ``is_loud``: so that the whole channel sees it."""
-    return _owed(
-        message, f".{what}", str(show["type"]), json.dumps(show), Part.NEWS if is_loud else Part.REPLY
-    )
+def reply(message: Message, said: str, show: Mapping[str, Any], *, is_loud: bool) -> Owed:
+    """The duty to say something beside a message, once under this name; ``is_loud``: to the whole channel."""
+    part = Part.NEWS if is_loud else Part.REPLY
+    return _owed(message, f"{message.id}.{said}", str(show["type"]), json.dumps(show), part)
 
 
-def _owed(message: Message, suffix: str, type_: str, body: str, part: Part) -> Owed:
-    id_ = f"{message.id}.{message.version}{suffix}"
+def _owed(message: Message, id_: str, type_: str, body: str, part: Part) -> Owed:
     delivery = Delivery(id_, type_, message.rule, body, message.target, message.id, part, message.previous)
     return Owed(message.sink, message.id, delivery)

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from notifier.core.alerts import Alert, What
+from notifier.core.alerts import Alert, End, What
 from notifier.core.conditions import Condition
 from notifier.core.events import Names, Origin, from_alert
 from notifier.core.messages import By, Message
@@ -37,18 +37,23 @@ class Pages:
     ) -> dict[str, Any]:
         """The body of a message or reply that says this; ``passed``: so many came and went unsaid."""
         if message.by is By.FIRST_LOOK and not is_reply:
-            return self._body(message, "alert.summary", {"message": self._counted(said)})
+            hides_carriers = self._router.hides(message.sink, "carrier")
+            return self._body(message, "alert.summary", {"message": self._counted(said, hides_carriers)})
         if len(said) == 1 and not passed:
             body = self._entry(message, *said[0])
             return {**body, "data": {**body["data"], "message_id": message.id}}
-        counts = Counter(what for _, what in said)
-        entries = [self._entry(message, alert, what) for alert, what in said[:_MOST_ENTRIES]]
+        ended = [alert for alert, what in said if what is What.RESOLVED]
+        lasting = [one for one in said if one[1] is not What.RESOLVED]
+        first = [*lasting, *((alert, What.RESOLVED) for alert in ended)][:_MOST_ENTRIES]
         facts = {
             "by": message.by,
-            "opened": counts[What.OPENED] + counts[What.REMINDER],
-            "ended": counts[What.RESOLVED],
+            "opened": len(lasting),
+            "needs_attention": all(alert.subject.status == "needs_attention" for alert, _ in lasting),
+            "ended": len(ended),
+            "end": _worst(ended),
             "passed": passed,
-            "entries": entries,
+            "kinds": sorted({alert.subject.kind for alert, _ in said}),
+            "entries": [self._entry(message, alert, what) for alert, what in first],
         }
         return self._body(message, "alert.net" if message.by is By.NET else "alert.group", facts)
 
@@ -69,13 +74,13 @@ class Pages:
         }
         return {"type": type_, "timestamp": self._origin.seen_at, "data": data}
 
-    def _counted(self, said: Collection[Occurrence]) -> str:
+    def _counted(self, said: Collection[Occurrence], hides_carriers: bool) -> str:  # noqa: FBT001
         """How many there were, how many still are, and at which carriers."""
         lasting = [alert for alert, what in said if what is not What.RESOLVED]
         carriers = Counter(
             self._names.carrier(id_) or id_
             for alert in lasting
-            if isinstance(id_ := alert.subject.fields.get("carrier"), str)
+            if not hides_carriers and isinstance(id_ := alert.subject.fields.get("carrier"), str)
         )
         named = [f"{name} {count}" for name, count in carriers.most_common(_MOST_NAMED)]
         rest = len(carriers) - len(named)
@@ -94,3 +99,9 @@ class Pages:
             return f"{len(lasting):,} of {len(said):,} {noun} {still}{whose}."
         what = f"already {verb}" if needs else f"{verb} already as this rule asks"
         return f"{len(said):,} {noun} {what}{whose}."
+
+
+def _worst(ended: Collection[Alert]) -> End | None:
+    """How several alerts ended, in one word: completed only where all are."""
+    how = {alert.end for alert in ended}
+    return next((end for end in (End.MOVED, End.REMOVED, End.RULE, End.COMPLETED) if end in how), None)

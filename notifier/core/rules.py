@@ -72,6 +72,10 @@ class Router:
         """Whether a sink takes messages for people, not events for programs."""
         return sink in self.for_people
 
+    def hides(self, sink: str, field: str) -> bool:
+        """Whether a field never leaves to a sink."""
+        return field in self._exclude[sink]
+
     def can_edit(self, sink: str) -> bool:
         """Whether a message, once posted there, can be changed and replied to."""
         return sink in self._living

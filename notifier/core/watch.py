@@ -231,36 +231,49 @@ class Watch:
         assert about is not None  # noqa: S101 - what happens, happens to an alert
         if what is What.OPENED:
             about = msgspec.structs.replace(about, id=alert_id(about, self._origin))
-        if what is What.RESOLVED:
-            is_told = condition is None or condition.rule.resolve
-            targets = [target for target in map(parse_target, about.told) if self._router.has(target.sink)]
-        else:
-            is_told = True
-            targets = list(self._targets(condition, about))
+        is_said = what is not What.RESOLVED or condition is None or condition.rule.resolve
+        targets = self._who_knows(about) if what is What.RESOLVED else [*self._targets(condition, about)]
         people = [target for target in targets if self._router.is_for_people(target.sink)]
-        programs = [target for target in targets if target not in people and is_told]
+        programs = [target for target in targets if target not in people]
         event = from_alert(about, what, before.subject.status if before else None, self._origin, self.names)
         rule = condition.rule if condition else None
-        owed = tuple(self._router.owe(event, target, about.rule, rule) for target in programs)
-        told = self._told_from_now(condition, about, what, people, programs)
-        after = msgspec.structs.replace(about, told=told)
-        if step.ended is not None and step.alert is not None:  # another wait has begun in its place
-            after = msgspec.structs.replace(step.alert, told=told)
+        owed = tuple(self._router.owe(event, target, about.rule, rule) for target in programs if is_said)
+        after = (
+            about if step.ended is None else step.alert or about
+        )  # another wait may have begun in its place
+        after = self._knowing(condition, after, what, people, programs)
         self._write(key, about.subject.connection, after)
-        places = tuple(place_of(target) for target in people) if is_told else ()
+        places = tuple(place_of(target) for target in people) if is_said else ()
         return Turn(key, self.written[key], about.subject.connection, _entity_of(about), event, owed, places)
 
-    def _told_from_now(
+    def _who_knows(self, alert: Alert) -> list[Target]:
+        """Where an alert was told of, by events or by messages, as the sink there takes them now."""
+        found = []
+        for place, told in alert.told.items():
+            target = parse_target(place)
+            if self._router.has(target.sink):
+                was_program = told.message == TO_A_PROGRAM
+                if was_program is not self._router.is_for_people(target.sink):
+                    found.append(target)
+        return found
+
+    def _knowing(
         self,
         condition: Condition | None,
         alert: Alert,
         what: What,
         people: Collection[Target],
         programs: Collection[Target],
-    ) -> dict[str, Told]:
-        """What is known of an alert in each place after this."""
+    ) -> Alert:
+        """The alert with what is known of it after this; what people are to be told is yet to come."""
+        messages = {place: told for place, told in alert.told.items() if told.message != TO_A_PROGRAM}
         if what is What.RESOLVED:
-            return {place_of(target): alert.told[place_of(target)] for target in people}
+            return msgspec.structs.replace(alert, told=messages)
+        last = {}
+        if what is What.OPENED:  # what they knew was of the time before
+            over = {place: told for place, told in messages.items() if not told.hushed}
+            last = {place: told.message for place, told in over.items() if told.message}
+            messages = {place: told for place, told in messages.items() if told.hushed}
         first = ""
         if condition is not None and alert.existing and condition.rule.include_existing == "summary":
             first = self._fresh.rules.get(alert.rule, "")
@@ -268,7 +281,8 @@ class Watch:
             place_of(target): Told(first and first_look_id(place_of(target), alert.rule, first))
             for target in people
         }
-        return {**new, **alert.told, **{place_of(target): Told(TO_A_PROGRAM) for target in programs}}
+        known = {place_of(target): Told(TO_A_PROGRAM) for target in programs}
+        return msgspec.structs.replace(alert, told={**new, **messages, **known}, last={**alert.last, **last})
 
     def _targets(self, condition: Condition | None, alert: Alert) -> Iterator[Target]:
         """Whom the rule names for an alert."""

@@ -46,14 +46,15 @@ class Watching:
         self._budget = budget
         router = tools.router
         self._watched = {rule.rule.name: f"{meta.epoch}:{rule.tag}" for rule in router.conditions}
-        self._fresh = {name: tag for name, tag in self._watched.items() if meta.watched.get(name) != tag}
         self.origin = Origin(settings.name, meta.epoch, iso(tools.store.now()), meta.complete_at)
+        fresh = {name for name, tag in self._watched.items() if meta.watched.get(name) != tag}
+        self._fresh = dict.fromkeys(fresh, self.origin.seen_at)  # a rule that comes back looks anew
         self._employers: dict[str, tuple[str | None, str | None]] = {}
         self._carriers: dict[str, str | None] = {}
         self.names = Names(self._employers, self._carriers)  # grows with what is looked up
         self._is_complete = is_complete
-        fresh = Fresh(self._fresh, is_complete)
-        self.watch = Watch(book, router.conditions, router, self.origin, self.names, fresh)
+        looks = Fresh(self._fresh, is_complete)
+        self.watch = Watch(book, router.conditions, router, self.origin, self.names, looks)
         self._telling = Telling()
 
     def remember(self) -> None:

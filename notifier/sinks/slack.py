@@ -87,8 +87,10 @@ class SlackSink:
         found, has_looked = None, False
         if attempt.may_repeat:
             found, has_looked = await self._find(delivery.id, channel, thread)
+        if found is not None and delivery.part is Part.ROOT:  # what it shows may be of an earlier version
+            return await self._edit(delivery, attempt, Posted(*found, version=0))
         if found is not None:
-            return _receipt(delivery, attempt, *found)
+            return _receipt(delivery, attempt)
         is_repeat = attempt.may_repeat and not has_looked
         body = _body_of(delivery)
         metadata = {"event_type": _EVENT_TYPE, "event_payload": {"id": delivery.id}}
@@ -139,7 +141,7 @@ class SlackSink:
         for message in messages if isinstance(messages, list) else ():
             if isinstance(message, dict) and _id_of(message) == id_ and isinstance(message.get("ts"), str):
                 return (where, message["ts"]), True
-        return None, True
+        return None, thread is None or answer.get("has_more") is not True  # threads: the oldest come first
 
     async def _address(self, posted: Posted | None) -> str | None:
         """The address of a message; None where it is not known."""

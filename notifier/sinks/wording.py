@@ -112,14 +112,13 @@ def _together(type_: str, data: Any, entries: list[Any]) -> Told:
             "employer": text(at(first, "connection", "employer", "name")),
             "carrier": text(at(first, "carrier", "name")) or text(at(first, "carrier", "id")),
         }.get(str(at(data, "by")))
-        title = (
-            f"{whose} · {_how_many(entries, opened, ended)}" if whose else _how_many(entries, opened, ended)
-        )
+        count = _how_many(data, entries, opened, ended)
+        title = f"{whose} · {count}" if whose else count
     lines = [(_line(entry, one), one.severity) for entry, one in zip(entries, told, strict=False)]
     rest = opened + ended - len(told)
     return Told(
         title,
-        severity=_worst(told) if not opened else str(at(data, "severity") or "info"),
+        severity=_end_of(data) if ended and not opened else str(at(data, "severity") or "info"),
         ids=_present((("rule", at(data, "rule")),)),
         note=text(at(data, "note")) if opened else None,
         links=_links(first) if at(data, "by") == "employer" else (),
@@ -134,27 +133,25 @@ def _line(entry: Any, told: Told) -> str:
     return f"{told.title} ({more})" if more else told.title
 
 
-def _how_many(entries: list[Any], opened: int, ended: int) -> str:
+def _how_many(data: Any, entries: list[Any], opened: int, ended: int) -> str:
     """``3 group connections need attention``, ``2 of 3 group connections still need attention``."""
-    kinds = {str(at(entry, "data", "entity", "kind")) for entry in entries}
-    noun = words(kinds.pop()).lower() + "s" if len(kinds) == 1 else "entities"
-    lasting = [entry for entry in entries if _ending(at(entry, "data")) is None]
-    needs = {at(entry, "data", "entity", "status") for entry in lasting} == {"needs_attention"}
+    kinds = at(data, "kinds")
+    is_one_kind = isinstance(kinds, list) and len(kinds) == 1 and text(kinds[0])
+    noun = words(kinds[0]).lower() + "s" if is_one_kind else "entities"
     still = "still " if any(at(entry, "type") == "alert.reminder" for entry in entries) else ""
-    is_one = opened == 1
-    stand = ("needs attention" if is_one else "need attention") if needs else "open"
+    needs = at(data, "needs_attention") is True
+    stand = ("needs attention" if opened == 1 else "need attention") if needs else "open"
     if not opened:
-        is_done = all(_ending(at(entry, "data")) == "completed" for entry in entries)
-        return f"{ended:,} {noun} are {'completed' if is_done else 'over'}"
+        return f"{ended:,} {noun} are {'completed' if _end_of(data) == 'completed' else 'over'}"
     if ended:
         return f"{opened:,} of {opened + ended:,} {noun} still {stand}"
     return f"{opened:,} {noun} {still}{stand}"
 
 
-def _worst(told: list[Told]) -> str:
-    """How several alerts ended, in one word: completed only where all are."""
-    how = {one.severity for one in told}
-    return next((word for word in ("moved", "ended") if word in how), "completed")
+def _end_of(holder: Any) -> str:
+    """How something ended, in the words of the marks before titles."""
+    end = at(holder, "end")
+    return {"completed": "completed", "moved": "moved"}.get(end, "ended") if isinstance(end, str) else "ended"
 
 
 def _listed(*counts: tuple[int, str]) -> str:
@@ -247,8 +244,8 @@ def _course(verb: str, data: Any, now: Any) -> str | None:
 
 def _ending(data: Any) -> str | None:
     """How an alert ended, for the mark before its title; None while it lasts."""
-    end = at(data, "alert", "end")
-    return {"completed": "completed", "moved": "moved"}.get(end, "ended") if isinstance(end, str) else None
+    alert = at(data, "alert")
+    return _end_of(alert) if isinstance(at(alert, "end"), str) else None
 
 
 def _since(data: Any) -> tuple[datetime | None, datetime] | None:

@@ -113,6 +113,17 @@ async def test_a_post_whose_answer_was_lost_is_found_by_its_metadata(slack, make
         assert receipt.posted == Posted("C0000000001", "1700000000.000001", 1)
 
 
+async def test_what_is_found_again_is_brought_up_to_date(slack, make):
+    slack.scopes.add("channels:history")
+    sink = make()
+    await sink.send(ROOT, FIRST)
+    over = msgspec.structs.replace(OVER, id=ROOT.id)
+    receipt = await sink.send(over, msgspec.structs.replace(AGAIN, version=2))
+    assert receipt.posted == Posted("C0000000001", "1700000000.000001", 2)
+    [there] = slack.there.values()
+    assert "is completed" in there["text"]
+
+
 async def test_what_is_looked_for_and_not_there_is_posted_as_it_is(slack, make):
     slack.scopes.add("channels:history")
     sink = make(token=TOKEN, channel="C0000000001", api_url=f"{slack.url}/api")

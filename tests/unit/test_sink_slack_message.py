@@ -297,6 +297,9 @@ TOGETHER = st.fixed_dictionaries(
         "passed": VALUES | st.integers(),
         "note": VALUES,
         "rule": VALUES,
+        "kinds": VALUES | st.lists(VALUES, max_size=2),
+        "end": VALUES | st.sampled_from(["completed", "moved"]),
+        "needs_attention": VALUES,
     },
 )
 ADDRESSES = st.none() | st.just("https://acme.slack.com/archives/C1/p17") | HOSTILE

@@ -8,15 +8,9 @@ from notifier.sinks.slack_message import render, reply
 from tests.unit.test_sink_slack_message import CONNECTION, alert_event, shown
 
 
-def together(type_="alert.group", by="carrier", opened=0, ended=0, passed=0, entries=()) -> dict:
-    data = {
-        "by": by,
-        "opened": opened,
-        "ended": ended,
-        "passed": passed,
-        "severity": "warning",
-        "note": "Look.",
-    }
+def together(type_="alert.group", by="carrier", entries=(), kinds=None, end=None, **counts: int) -> dict:
+    data = {"by": by, "opened": 0, "ended": 0, "passed": 0, **counts, "severity": "warning", "note": "Look."}
+    data |= {"end": end, "needs_attention": kinds is None, "kinds": kinds or ["group_connection"]}
     data |= {"entries": list(entries), "rule": "r"}
     return {"type": type_, "timestamp": "2026-11-23T22:01:07.120Z", "data": data}
 
@@ -36,13 +30,13 @@ CONNECTION_OPENED["data"]["entity"] = CONNECTION
         (together(by="storm", opened=25, entries=[OPENED] * 20), "⚠️ 25 group connections need attention"),
         (together(opened=2, ended=1, entries=[OPENED, DONE, OPENED]), "⚠️ Guardian · 2 of 3 group connections still need attention"),
         (together(opened=1, ended=1, entries=[OPENED, DONE]), "⚠️ Guardian · 1 of 2 group connections still needs attention"),
-        (together(ended=2, entries=[DONE, DONE]), "✅ Guardian · 2 group connections are completed"),
-        (together(ended=2, entries=[DONE, GONE]), "⚪ Guardian · 2 group connections are over"),
-        (together(ended=12, entries=[DONE] * 11 + [alert_event("resolved", end="moved")]), "🔵 Guardian · 12 group connections are over"),
+        (together(ended=2, end="completed", entries=[DONE, DONE]), "✅ Guardian · 2 group connections are completed"),
+        (together(ended=2, end="removed", entries=[DONE, GONE]), "⚪ Guardian · 2 group connections are over"),
+        (together(ended=12, end="moved", entries=[DONE] * 11), "🔵 Guardian · 12 group connections are over"),
         (together(opened=2, entries=[alert_event("reminder")] * 2), "⚠️ Guardian · 2 group connections still need attention"),
-        (together(by="storm", opened=2, entries=[OPENED, CONNECTION_OPENED]), "⚠️ 2 entities open"),
+        (together(by="storm", opened=2, entries=[OPENED, CONNECTION_OPENED], kinds=["connection", "group_connection"]), "⚠️ 2 entities open"),
         (together("alert.net", opened=3, ended=1, passed=4, entries=[OPENED] * 3 + [DONE]), "⚠️ While nobody was to be disturbed: 3 newly open, 1 over, 4 came and went"),
-        (together("alert.net", by="net", ended=12, entries=[DONE] * 12), "✅ 12 group connections are completed"),
+        (together("alert.net", by="net", ended=12, end="completed", entries=[DONE] * 12), "✅ 12 group connections are completed"),
     ],
 )  # fmt: skip
 def test_alerts_together_are_counted_and_only_what_is_completed_is_green(body, title):
