@@ -102,7 +102,7 @@ class Desk:
         return [alert for news in self._news.values() for alert, _ in self._members(news.message)]
 
     def tell(self) -> Telling:
-        """What was planned, in words' stead: pages and duties."""
+        """What was planned, as pages and duties."""
         messages: dict[str, Message | None] = {}
         pages: dict[tuple[str, str], str] = {}
         owed: list[Owed] = []
@@ -138,9 +138,7 @@ class Desk:
                 late[place].append(key)
             elif told.message not in self._book.messages:
                 if self._is_counted(alert) and alert.phase is not Phase.OPEN:
-                    self._alerts.know(
-                        key, place, None
-                    )  # it was there before, and is over before it was counted
+                    self._alerts.know(key, place, None)  # it was there, and is over before it was counted
                 else:
                     new[place].append(key)
             elif alert.phase is not Phase.OPEN:
@@ -167,7 +165,8 @@ class Desk:
         is_news = self._alerts[key].phase is not Phase.OPEN or not told.message
         if is_news and not told.hushed:
             self._alerts.know(key, place, Told(told.message, hushed=True))
-        if told.message in self._book.messages and (is_news is not told.hushed or self._is_changed(key)):
+        is_other = (is_news and not told.hushed) or self._is_changed(key)
+        if is_other and told.message in self._book.messages:
             self._of(self._book.messages[told.message])
 
     def _show_what_is_over(self, key: str, place: str) -> None:

@@ -162,11 +162,21 @@ async def test_restarts_at_night_change_nothing(at_work, account, hour):
 
 async def test_a_night_costs_a_poll_in_which_nothing_changes_no_write(at_work, account):
     rig = await at_work()
+    for n in (0, 1):
+        account.set_status(f"conn_{n}", f"gc_{n}", "needs_attention")
+    await rig.poll()
     await until(rig, 18)
-    account.set_status("conn_1", "gc_1", "needs_attention")
+    for status in ("completed", "needs_attention"):  # it is over, and is not
+        account.set_status("conn_0", "gc_0", status)
+        await rig.poll()
+    account.set_status("conn_1", "gc_1", "completed")
+    account.set_status("conn_2", "gc_2", "needs_attention")
     await rig.poll()
-    before = await rig.store.alerts()
-    version = (await rig.store.meta()).version
-    await rig.poll()
-    assert await rig.store.alerts() == before
-    assert (await rig.store.meta()).version != version  # only when it was complete
+    before = await rig.store.alerts(), await rig.store.messages(["ops"])
+    attempts = len(await rig.lanes.attempts(newest=1000))
+    await rig.poll(times=3)
+    assert (await rig.store.alerts(), await rig.store.messages(["ops"])) == before
+    assert len(await rig.lanes.attempts(newest=1000)) == attempts
+    await until(rig, 9)
+    [net] = news(rig)[2:]
+    assert (net["data"]["opened"], net["data"]["ended"]) == (1, 1)
