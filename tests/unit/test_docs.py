@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from ruamel.yaml import YAML
 
 from notifier.cli import app
 from notifier.config import load
@@ -217,3 +218,10 @@ def test_the_code_that_checks_signatures_agrees_with_the_sink():
     assert not is_genuine(secrets[0], headers, body + b" ")
     assert not is_genuine(secrets[0], sink._signed("evt_1", 1, body), body)
     assert not is_genuine(secrets[0], {}, body)
+
+
+def test_the_slack_app_asks_for_no_scope_that_is_not_explained():
+    manifest = YAML(typ="safe").load(ROOT / "config/slack-app.yaml")
+    scopes = manifest["oauth_config"]["scopes"]["bot"]
+    assert scopes[0] == "chat:write"
+    assert all(f"`{scope}`" in TEXTS["docs/slack.md"] for scope in scopes)
