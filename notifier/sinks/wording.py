@@ -71,7 +71,7 @@ def tell(body: Any) -> Told:
     verb = type_.rpartition(".")[2]
     message = text(at(data, "message"))
     entries = at(data, "entries")
-    if isinstance(entries, list) and entries:
+    if isinstance(entries, list) and (entries or _count(at(data, "passed"))):
         return _together(type_, data, entries)
     if message is not None:
         title = _REPORTS.get(type_) or words(verb)
@@ -102,7 +102,7 @@ def _together(type_: str, data: Any, entries: list[Any]) -> Told:
     """The words for several alerts in one message."""
     told = [tell(entry) for entry in entries[:_MOST_LINES]]
     opened, ended, passed = (_count(at(data, name)) for name in ("opened", "ended", "passed"))
-    first = at(entries[0], "data")
+    first = at(entries[0], "data") if entries else None
     if type_ == "alert.net" and (opened or passed):
         title = "While nobody was to be disturbed: " + _listed(
             (opened, "newly open"), (ended, "over"), (passed, "came and went")
@@ -227,7 +227,7 @@ def _alert_phrase(verb: str, data: Any) -> str:
 def _course(verb: str, data: Any, now: Any) -> str | None:
     """How long an alert has lasted, and how often it came."""
     alert = at(data, "alert")
-    began, then = moment(at(alert, "since")), moment(now)
+    began, then = moment(at(alert, "since")), moment(at(alert, "ended_at")) or moment(now)
     parts = []
     if verb != "opened" and began is not None and then is not None and then >= began:
         at_least = "at least " if at(alert, "since_after") is None else ""

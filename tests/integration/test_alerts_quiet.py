@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from notifier.models import Part
+from notifier.sinks.slack_message import render
 from tests.support.alerts import NEEDS, alerts, rule
 from tests.support.configs import config_with
 from tests.support.rig import Rig
@@ -120,6 +121,19 @@ async def test_what_came_and_went_alone_is_not_told(at_work, account):
     await rig.poll()
     assert news(rig) == []
     assert all(not alert.told for alert in (await rig.store.alerts()).values())
+
+
+async def test_how_many_came_and_went_is_told(at_work, account):
+    rig = await at_work()
+    await until(rig, 18)
+    for status in ("needs_attention", "processing"):
+        for n in (1, 2):
+            account.set_status(f"conn_{n}", f"gc_{n}", status)
+        await rig.poll()
+    await until(rig, 9)
+    [net] = news(rig)
+    assert (net["data"]["passed"], net["data"]["entries"]) == (2, [])
+    assert "2 came and went" in render(net).text
 
 
 async def test_critical_alerts_are_spared(at_work, account):

@@ -36,6 +36,7 @@ CONNECTION_OPENED["data"]["entity"] = CONNECTION
         (together(opened=2, entries=[alert_event("reminder")] * 2), "⚠️ Guardian · 2 group connections still need attention"),
         (together(by="storm", opened=2, entries=[OPENED, CONNECTION_OPENED], kinds=["connection", "group_connection"]), "⚠️ 2 entities open"),
         (together("alert.net", opened=3, ended=1, passed=4, entries=[OPENED] * 3 + [DONE]), "⚠️ While nobody was to be disturbed: 3 newly open, 1 over, 4 came and went"),
+        (together("alert.net", by="net", passed=4), "⚠️ While nobody was to be disturbed: 4 came and went"),
         (together("alert.net", by="net", ended=12, end="completed", entries=[DONE] * 12), "✅ 12 group connections are completed"),
     ],
 )  # fmt: skip
