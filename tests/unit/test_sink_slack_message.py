@@ -132,7 +132,7 @@ def alert_event(what, *, status="needs_attention", timestamp="2026-11-24T01:03:0
         (alert_event("opened", unchanged=True, status="pending"), "⚠️ Acme Corp · Guardian does not move: Pending", None),
         (alert_event("reminder", unchanged=True, status="pending"), "⚠️ Acme Corp · Guardian still does not move: Pending", "For 3 h 2 min"),
         (alert_event("resolved", end="completed", status="completed"), "✅ Acme Corp · Guardian is completed", "After 3 h 2 min"),
-        (alert_event("resolved", end="completed", status="completed", ended_at="2026-11-23T22:21:07Z"), "✅ Acme Corp · Guardian is completed", "After 20 min"),
+        (alert_event("resolved", end="completed", status="completed", ended_at="2026-11-23T22:21:08Z"), "✅ Acme Corp · Guardian is completed", "After 20 min"),
         (alert_event("resolved", end="moved", status="pending"), "🔵 Acme Corp · Guardian moved on: Processing → Pending", "After 3 h 2 min"),
         (alert_event("resolved", end="moved", unchanged=True), "🔵 Acme Corp · Guardian has moved again: Processing → Needs Attention", "After 3 h 2 min"),
         (alert_event("resolved", end="moved", unchanged=True, status="processing"), "🔵 Acme Corp · Guardian has moved again", "After 3 h 2 min"),
