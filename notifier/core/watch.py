@@ -47,7 +47,7 @@ _SHOWN_ABOVE = ("status", "employer", "broker_url")
 class Turn(msgspec.Struct, frozen=True):
     """One alert after a look (None: it is forgotten), and what happened to it.
 
-    ``owed`` is what programs are told of it, ``places`` are where people are to hear of it.
+    ``owed`` is what programs are told of it, ``places`` are where people hear of it now.
     """
 
     key: str
@@ -98,6 +98,7 @@ class Watch:
         self._router = router
         self._origin = origin
         self._fresh = fresh
+        self._is_hushed = router.quiet.at(origin.seen_at)
         self._look = Look(origin.seen_at, origin.seen_before)
 
     def seen(
@@ -243,8 +244,9 @@ class Watch:
         )  # another wait may have begun in its place
         after = self._knowing(condition, after, what, people, programs)
         self._write(key, about.subject.connection, after)
-        places = tuple(place_of(target) for target in people) if is_said else ()
-        return Turn(key, self.written[key], about.subject.connection, _entity_of(about), event, owed, places)
+        places = (place_of(target) for target in people if is_said)
+        now = tuple(place for place in places if not self._is_hushed(place, about))
+        return Turn(key, self.written[key], about.subject.connection, _entity_of(about), event, owed, now)
 
     def _who_knows(self, alert: Alert) -> list[Target]:
         """Where an alert was told of, by events or by messages, as the sink there takes them now."""

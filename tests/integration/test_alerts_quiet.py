@@ -150,6 +150,16 @@ async def test_critical_alerts_are_spared(at_work, account):
     assert await alerts(rig, "ops") == [("opened", "gc_1"), ("opened", "gc_2")]
 
 
+async def test_a_message_about_a_moment_is_not_left_out_for_an_alert_that_waits(at_work, account):
+    rig = await at_work(rule() + "  - {name: moment, when: {to: needs_attention}, notify: [ops]}\n")
+    await until(rig, 18)
+    account.set_status("conn_1", "gc_1", "needs_attention")
+    await rig.poll()
+    assert [body["data"]["rule"] for body in news(rig)] == ["moment"]
+    await until(rig, 9)
+    assert [body["data"]["rule"] for body in news(rig)] == ["moment", "needs"]
+
+
 async def test_reminders_disturb_nobody_at_night(at_work, account):
     rig = await at_work(rule("remind: 2h"))
     account.set_status("conn_1", "gc_1", "needs_attention")
