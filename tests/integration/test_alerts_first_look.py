@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.support.account import milestone
+from notifier.core.removals import Guard
+from tests.support.account import connection, group, milestone
 from tests.support.alerts import REFUSED, alerts, reports, rule
 
 
@@ -193,3 +194,23 @@ async def test_a_poll_cut_off_in_its_first_look_says_the_same_in_the_end(
     assert await alerts(rig, "ops") == [
         ("summary", "6 group connections already need attention: Guardian 6.")
     ]
+
+
+async def test_day_one_with_three_thousand_employers_is_one_message_and_day_three_none(make, account):
+    rig = make(rule("for: 10m, remind: 7d"), guard=Guard(1.0, 10_000))
+    account.page_size = 100
+    account.listed = [
+        connection(
+            f"co_{n}", group(f"g_{n}", "needs_attention" if n < 180 else "completed", carrier=f"carr_{n % 9}")
+        )
+        for n in range(3000)
+    ]
+    await rig.poll(times=2)
+    assert await alerts(rig, "ops") == [
+        ("summary", "180 group connections already need attention: Guardian 180.")
+    ]
+    for _ in range(6):
+        rig.clock.advance(8 * 3600)
+        await rig.poll()
+    assert len(await alerts(rig, "ops")) == 1
+    assert len(await alerts(rig)) == 180
