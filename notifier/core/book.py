@@ -6,12 +6,19 @@ from collections.abc import Collection, Iterable, Mapping
 
 from notifier.core.alerts import TO_A_PROGRAM, Alert
 from notifier.core.messages import Message
+from notifier.core.quiet import Silence
 
 
 class Book:
-    """Alerts by key and messages by id, as committed. ``owed``: of which somebody is yet to hear."""
+    """Alerts by key, messages and silences by id, as committed. ``owed``: somebody is yet to hear of it."""
 
-    def __init__(self, alerts: Mapping[str, Alert], messages: Iterable[Message] = ()) -> None:
+    def __init__(
+        self,
+        alerts: Mapping[str, Alert],
+        messages: Iterable[Message] = (),
+        silences: Mapping[str, Silence] = {},
+    ) -> None:
+        self.silences = dict(silences)
         self.owed: set[str] = set()
         self.messages = {message.id: message for message in messages}
         self._alerts: dict[str, Alert] = {}
@@ -49,6 +56,11 @@ class Book:
     def told_by(self, message: str) -> Collection[str]:
         """The keys of the alerts that a message tells of, or told of."""
         return self._told_by.get(message, ())
+
+    def hush(self, silences: Mapping[str, Silence | None]) -> None:
+        """Take over silences as committed; one that is None has ended."""
+        known = {**self.silences, **silences}
+        self.silences = {id_: silence for id_, silence in known.items() if silence is not None}
 
     def put(self, written: Mapping[str, Alert | None], messages: Mapping[str, Message | None]) -> None:
         """Take over what was committed."""

@@ -1,15 +1,46 @@
-"""When nobody is to be disturbed, and with what. Pure."""
+"""When nobody is to be disturbed, and with what: the hours of sinks, and silences. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from typing import Any
+
+import msgspec
 
 from notifier.config import Config, parse_target
 from notifier.core.alerts import Alert
 from notifier.core.conditions import calendar_of
 
 IsHushed = Callable[[str, Alert], bool]  # place, alert -> nobody is to be disturbed with it there now
+#: What a silence may name, each with where an alert has it.
+ASKED: Mapping[str, Callable[[Alert], Any]] = {
+    "rule": lambda alert: alert.rule,
+    "employer": lambda alert: alert.subject.above.get("employer"),
+    "carrier": lambda alert: alert.subject.fields.get("carrier"),
+    "connection": lambda alert: alert.subject.connection,
+    "entity": lambda alert: alert.subject.id,
+    "group_id": lambda alert: alert.subject.fields.get("group_id"),
+    "category": lambda alert: alert.subject.fields.get("category"),
+}
+
+
+class Silence(msgspec.Struct, frozen=True):
+    """For a while nobody is disturbed with the alerts that are as ``where`` says, in any place.
+
+    ``where`` maps keys of ``ASKED`` to values, all of which must match. Moments are ISO 8601 in UTC.
+    """
+
+    id: str
+    where: dict[str, str]
+    since: str
+    until: str
+    by: str
+    reason: str = ""
+
+    def covers(self, alert: Alert) -> bool:
+        """Whether an alert is one of those."""
+        return all(key in ASKED and ASKED[key](alert) == value for key, value in self.where.items())
 
 
 class Quiet:
@@ -23,14 +54,17 @@ class Quiet:
         }
         self._severities: dict[str, str] = {rule.name: rule.severity for rule in config.rules}
 
-    def at(self, now: str) -> IsHushed:
+    def at(self, now: str, silences: Iterable[Silence] = ()) -> IsHushed:
         """What is hushed at a moment (ISO 8601)."""
         moment = datetime.fromisoformat(now)
         closed = {
             name: spared for name, (calendar, spared) in self._sinks.items() if not calendar.is_open(moment)
         }
+        silent = [silence for silence in silences if silence.until > now]
 
         def is_hushed(place: str, alert: Alert) -> bool:
+            if any(silence.covers(alert) for silence in silent):
+                return True
             sink = parse_target(place).sink
             return sink in closed and (self._severities.get(alert.rule, "info") != closed[sink])
 

@@ -37,6 +37,7 @@ from notifier.core.book import Book
 from notifier.core.conditions import Condition, subjects
 from notifier.core.events import Event, Names, Origin, alert_id, from_alert
 from notifier.core.messages import first_look_id, place_of
+from notifier.core.quiet import IsHushed
 from notifier.core.rules import Router
 from notifier.models import ConnectionState, Kind, Owed
 
@@ -88,7 +89,8 @@ class Watch:
         router: Router,
         origin: Origin,
         names: Names,
-        fresh: Fresh = Fresh(),  # noqa: B008 - frozen
+        fresh: Fresh,
+        is_hushed: IsHushed,
     ) -> None:
         self.written: dict[str, Alert | None] = {}
         self.names = names
@@ -98,7 +100,7 @@ class Watch:
         self._router = router
         self._origin = origin
         self._fresh = fresh
-        self._is_hushed = router.quiet.at(origin.seen_at)
+        self._is_hushed = is_hushed
         self._look = Look(origin.seen_at, origin.seen_before)
 
     def seen(

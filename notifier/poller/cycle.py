@@ -14,6 +14,7 @@ from notifier.clock import iso
 from notifier.core import codec
 from notifier.core.book import Book
 from notifier.core.diff import Diff, diff, highest_revision, missing_children, remove
+from notifier.core.quiet import Silence
 from notifier.core.removals import Held, held_kinds
 from notifier.core.view import Learned
 from notifier.errors import SourceError, SourceUnavailable
@@ -47,6 +48,7 @@ class Cycle:
         chain: Chain,
         held: Held | None,
         began_s: float,
+        wishes: Mapping[str, Silence | None],
     ) -> None:
         self._tools = tools
         self._settings = settings
@@ -54,6 +56,7 @@ class Cycle:
         self._meta = meta
         self._chain = chain
         self._held = held
+        self._wishes = wishes  # silences that people asked for since the last poll
         self._began = tools.store.now()
         self._began_s = began_s
         self._budget = settings.request_budget
@@ -84,6 +87,7 @@ class Cycle:
             self._meta,
             self._chain,
             self._budget,
+            self._wishes,
             is_complete=isinstance(outcome, Complete),
         )
         await self._commit(changes, watching)
@@ -100,7 +104,9 @@ class Cycle:
         """The alerts as committed, read where this memory does not hold them yet."""
         if self._memory.book is None:
             store, sinks = self._tools.store, sorted(self._tools.router.for_people)
-            self._memory.book = Book(await store.alerts(), await store.messages(sinks))
+            self._memory.book = Book(
+                await store.alerts(), await store.messages(sinks), await store.silences()
+            )
         return self._memory.book
 
     def _looked_at(self, seen: Seen) -> set[str]:

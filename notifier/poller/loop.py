@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -21,13 +21,14 @@ from notifier.clock import from_iso, iso
 from notifier.core import codec
 from notifier.core.codec import Words
 from notifier.core.events import Origin, report
-from notifier.core.removals import Held
+from notifier.core.quiet import Silence
 from notifier.core.reports import Facts, SinkFacts, decide
 from notifier.core.results import SILENT_INTERVALS, PollResult
 from notifier.errors import LeaseLost, SourceRefused, StateMoved, StoreError, StoreUnfit
 from notifier.poller.baseline import Baseline, cause_for
 from notifier.poller.commits import Chain, event_entry, route
 from notifier.poller.cycle import Cycle
+from notifier.poller.inbox import approved, silences
 from notifier.poller.look import Findings, Look, Memory, Settings, Tools
 from notifier.poller.traversal import Complete, Partial
 from notifier.store.client import LAST_WORD_S
@@ -191,7 +192,8 @@ class Poller:
         if meta.version != self._memory.view.version or lease.number != self._lease_number:
             self._forget(meta.version)  # another may have polled since: what it saw ends absences
         self._lease_number = lease.number
-        held, is_new_account = _approved(meta, inbox)
+        held, is_new_account = approved(meta, inbox)
+        wishes = silences(inbox)
         cause = "approved" if is_new_account else self._cause_for(meta, size)
         words = Words(() if cause in _RESET_CAUSES else meta.words)
         chain = Chain(store, lease, meta, words, self._hooks.on_owed)
@@ -202,7 +204,7 @@ class Poller:
             )
             look = Baseline(self._tools, self._settings, self._memory, chain, cause, known, held)
         else:
-            look = Cycle(self._tools, self._settings, self._memory, meta, chain, held, began_s)
+            look = Cycle(self._tools, self._settings, self._memory, meta, chain, held, began_s, wishes)
         try:
             findings = await look.run()
         except codec.Undecodable as error:
@@ -212,8 +214,10 @@ class Poller:
             self._forget()
             return PollResult("failed", f"{error}; the next poll takes a new baseline")
         facts = await self._facts(began, findings, chain)
-        await self._commit_rest(meta, chain, findings, facts, inbox)
+        await self._commit_rest(meta, chain, findings, facts, inbox, wishes)
         look.remember(chain.version)
+        if self._memory.book is not None:
+            self._memory.book.hush(wishes)
         if findings.baseline:
             self._must_reset = ""
         return self._result(findings, chain, facts, cause)
@@ -275,7 +279,13 @@ class Poller:
         return outcome.reason if is_fault else None
 
     async def _commit_rest(
-        self, meta: Meta, chain: Chain, findings: Findings, facts: Facts, inbox: list[InboxEntry]
+        self,
+        meta: Meta,
+        chain: Chain,
+        findings: Findings,
+        facts: Facts,
+        inbox: list[InboxEntry],
+        wishes: Mapping[str, Silence | None],
     ) -> None:
         """The last commit of a poll: what the look left, what we say of ourselves, what people wrote."""
         told, reports = decide(meta.told, facts)
@@ -306,6 +316,7 @@ class Poller:
             findings.last,
             history=[*findings.last.history, *entries],
             owed=[*findings.last.owed, *owed],
+            silences={**findings.last.silences, **wishes},
             inbox_upto=inbox[-1].id if inbox else "",
         )
         if fields or not rest.is_empty:
@@ -336,24 +347,6 @@ class Poller:
 
     def _age_s(self, moment: str) -> float:
         return max(0.0, (self._tools.store.now() - from_iso(moment)).total_seconds())
-
-
-def _approved(meta: Meta, inbox: list[InboxEntry]) -> tuple[Held | None, bool]:
-    """What is held after people spoke, and whether they accepted the list of another account."""
-    held = meta.held
-    for entry in inbox:
-        if held is None or entry.what != "approve":
-            continue
-        try:
-            asked = msgspec.convert(entry.value, Held)
-        except msgspec.ValidationError as error:
-            _log.warning("inbox.unreadable", entry=entry.id, error=str(error))
-            continue
-        if held.whole_snapshot and asked.whole_snapshot:
-            return None, True
-        if not held.whole_snapshot and not asked.whole_snapshot:
-            held = Held(held.since, asked.ids, approved=True)  # what the person saw, and no more
-    return held, False
 
 
 def _problems(facts: Facts) -> tuple[str, ...]:

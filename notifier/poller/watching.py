@@ -18,6 +18,7 @@ from notifier.core.book import Book
 from notifier.core.desk import Desk, Looked, Telling
 from notifier.core.diff import ChildKey
 from notifier.core.events import Names, Origin
+from notifier.core.quiet import Silence
 from notifier.core.watch import Fresh, Turn, Watch
 from notifier.models import ConnectionState, Kind
 from notifier.poller.commits import CHUNK, Chain, Change, turned
@@ -36,6 +37,7 @@ class Watching:
         meta: Meta,
         chain: Chain,
         budget: int,
+        wishes: Mapping[str, Silence | None],
         *,
         is_complete: bool,
     ) -> None:
@@ -53,13 +55,19 @@ class Watching:
         self._carriers: dict[str, str | None] = {}
         self.names = Names(self._employers, self._carriers)  # grows with what is looked up
         self._is_complete = is_complete
+        now = self.origin.seen_at
+        over = {id_: None for id_, silence in book.silences.items() if silence.until <= now}
+        self._silences: Mapping[str, Silence | None] = {**over, **wishes}
+        silences = filter(None, {**book.silences, **self._silences}.values())
+        self._is_hushed = router.quiet.at(now, silences)
         looks = Fresh(self._fresh, is_complete)
-        self.watch = Watch(book, router.conditions, router, self.origin, self.names, looks)
+        self.watch = Watch(book, router.conditions, router, self.origin, self.names, looks, self._is_hushed)
         self._telling = Telling()
 
     def remember(self) -> None:
         """All that this poll changes is committed."""
         self._book.put({**self.watch.written, **self._telling.alerts}, self._telling.messages)
+        self._book.hush(self._silences)
 
     async def learn_names(self, changes: Collection[Change]) -> None:
         """Look up what the events and alerts of these changes need."""
@@ -111,6 +119,7 @@ class Watching:
 
     async def tell_people(self, last: Commit) -> Commit:
         """The poll's last commit, with what is to be said to people of all this or was kept until now."""
+        last = msgspec.structs.replace(last, silences=self._silences)
         waiting, done = ((), self._fresh) if self._is_complete else (self._fresh, {})
         if not (self.watch.written or self._book.owed or done):
             return last
@@ -123,7 +132,7 @@ class Watching:
             self.origin,
             self.names,
             Looked(waiting, done),
-            router.quiet.at(self.origin.seen_at),
+            self._is_hushed,
         )
         await self._look_up_alerts(desk.plan())
         self._telling = desk.tell()

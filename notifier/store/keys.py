@@ -14,6 +14,7 @@ class Keys:
         self.lease = self.prefix + "lease"
         self.state = self.prefix + "state"
         self.alerts = self.prefix + "alerts"
+        self.silences = self.prefix + "silences"
         self.history = self.prefix + "history"
         self.inbox = self.prefix + "inbox"
         self.names = self.prefix + "names"

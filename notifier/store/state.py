@@ -17,6 +17,7 @@ import msgspec
 from notifier.clock import Clock
 from notifier.core.alerts import Alert
 from notifier.core.messages import Message, Page
+from notifier.core.quiet import Silence
 from notifier.core.removals import Held
 from notifier.errors import LeaseLost, StateMoved, StoreUnavailable, StoreUnfit
 from notifier.models import Owed
@@ -59,8 +60,9 @@ class Meta(msgspec.Struct, frozen=True):
 
 
 class Commit(msgspec.Struct, frozen=True):
-    """One chunk of a poll. ``meta`` holds the fields of :class:`Meta` to set; an alert that is None goes.
+    """One chunk of a poll. An alert or silence that is None goes.
 
+    ``meta`` holds the fields of :class:`Meta` to set.
     ``pages`` maps the sink and id of a message to the text of its page; '' goes.
     """
 
@@ -68,6 +70,7 @@ class Commit(msgspec.Struct, frozen=True):
     states: Mapping[str, bytes] = {}
     forgotten: Sequence[str] = ()
     alerts: Mapping[str, Alert | None] = {}
+    silences: Mapping[str, Silence | None] = {}
     pages: Mapping[tuple[str, str], str] = {}
     history: Sequence[str] = ()
     owed: Sequence[Owed] = ()
@@ -197,6 +200,18 @@ class StateStore:
                 "Restore it, or delete it: alerts that are open are then told anew"
             ) from error
 
+    async def silences(self) -> dict[str, Silence]:
+        """Every silence, by its id."""
+        with translated("reading silences"):
+            found = await self._redis.hgetall(self._keys.silences)
+        try:
+            return {id_.decode(): msgspec.json.decode(value, type=Silence) for id_, value in found.items()}
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise StoreUnfit(
+                f"the hash silences of this deployment cannot be read ({error}); somebody else wrote to it. "
+                "Delete it, and silence again what is to be silent"
+            ) from error
+
     async def messages(self, sinks: Sequence[str]) -> list[Message]:
         """Every message about alerts at these sinks."""
         found = []
@@ -224,7 +239,15 @@ class StateStore:
         version = secrets.token_hex(12)
         args = self._commit_args(lease, expected, version, change)
         names = self._keys
-        keys = [names.meta, names.lease, names.state, names.history, names.inbox, names.alerts]
+        keys = [
+            names.meta,
+            names.lease,
+            names.state,
+            names.history,
+            names.inbox,
+            names.alerts,
+            names.silences,
+        ]
         answer, *rest = await self._commit_patiently(keys, args)
         if answer == b"fenced":
             raise LeaseLost("another worker polls now; nothing of this poll was committed")
@@ -262,6 +285,9 @@ class StateStore:
         args.append(len(change.alerts))
         for key, alert in change.alerts.items():
             args += (key, "" if alert is None else _json.encode(alert))
+        args.append(len(change.silences))
+        for id_, silence in change.silences.items():
+            args += (id_, "" if silence is None else _json.encode(silence))
         args.append(len(change.pages))
         for (sink, id_), text in change.pages.items():
             args += (sink, id_, text)

@@ -152,6 +152,30 @@ def test_an_alert_opens_at_a_receiver_and_is_listed(place: Path, stage: Stage, r
     assert run(place, "alerts", "list", "--rule", "nobody").out.strip() == "no alerts"
 
 
+def test_a_silence_is_added_listed_and_ended(place: Path, stage: Stage, receiver: Receiver) -> None:
+    write_config(place, stage, webhook("backend", receiver))
+    with Worker(place, place / "notifier.yaml") as worker:
+        worker.until_polled()
+        said = run(place, "silence", "add", "--where", "carrier=carr_1", "--for", "2h", "--by", "Sam")
+        assert (said.code, "silent until" in said.out) == (0, True), said
+        id_ = said.out.partition(":")[0]
+        [listed] = run(place, "silence", "list", "--json").json()
+        assert (listed["id"], listed["where"], listed["by"]) == (id_, {"carrier": "carr_1"}, "Sam")
+        assert id_ in run(place, "silence", "list").out
+        assert run(place, "silence", "expire", id_).code == 0
+        assert run(place, "silence", "list").out.strip() == "no silences"
+        assert worker.stop() == 0
+    for wrong in (
+        ["--where", "carrier", "--for", "2h"],
+        ["--where", "colour=red", "--for", "2h"],
+        ["--where", "carrier=x", "--for", "soon"],
+        ["--where", "carrier=x", "--for", "31d"],
+        ["--for", "2h"],
+    ):
+        assert run(place, "silence", "add", *wrong).code == 2
+    assert run(place, "silence", "expire", "sil_none").code == 2
+
+
 def _about(receiver: Receiver, type_: str) -> list[str]:
     """The entities of which a receiver was told this."""
     return [body["data"]["entity"]["id"] for body in receiver.bodies() if body["type"] == type_]

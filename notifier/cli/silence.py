@@ -1,0 +1,130 @@
+"""``notifier silence``: disturb nobody with certain alerts for a while."""
+
+from __future__ import annotations
+
+import getpass
+import secrets
+from datetime import timedelta
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from notifier.cli.common import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    JsonOption,
+    load_config,
+    open_stores,
+    run_async,
+    say,
+    show,
+)
+from notifier.config import Config, parse_duration
+from notifier.core.alerts import moment_text
+from notifier.core.quiet import ASKED, Silence
+from notifier.errors import ConfigError
+
+_LONGEST = timedelta(days=30)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    group = typer.Typer(
+        help="Disturb nobody with certain alerts for a while.\n\n"
+        "Nothing is dropped: when a silence ends, one message says what is left to tell. Webhooks hear of "
+        "everything at once all the same. A silence takes effect with the next poll.",
+        no_args_is_help=True,
+    )
+    group.command("add")(add)
+    group.command("list")(list_)
+    group.command("expire")(expire)
+    app.add_typer(group, name="silence")
+
+
+def add(
+    where: Annotated[
+        list[str],
+        typer.Option(help=f"KEY=VALUE; all must match. Keys: {', '.join(ASKED)}.", metavar="KEY=VALUE"),
+    ],
+    for_: Annotated[str, typer.Option("--for", help="For how long: `2h`, `3d`; at most 30d.")],
+    reason: Annotated[str, typer.Option(help="Why, for whoever wonders.")] = "",
+    by: Annotated[str | None, typer.Option(help="Who. By default the name of your account.")] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Begin a silence: `notifier silence add --where carrier=carr_1 --for 2h --reason "maintenance"`."""
+    loaded = load_config(config)
+    asked = _where(where)
+    try:
+        span = parse_duration(for_)
+    except ValueError as error:
+        raise ConfigError(f"--for {for_}: {error}") from error
+    if not timedelta() < span <= _LONGEST:
+        raise ConfigError(f"--for {for_}: must be longer than 0s, and at most 30d")
+    silence = run_async(lambda: _add(loaded, asked, span, by or getpass.getuser(), reason))
+    say(f"{silence.id}: silent until {silence.until}")
+
+
+def list_(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False) -> None:
+    """List the silences that are in force."""
+    loaded = load_config(config)
+    rows = [msgspec.to_builtins(silence) for silence in run_async(lambda: _read(loaded))]
+    show(rows if as_json else [_row(row) for row in rows], as_json=as_json, empty="no silences")
+
+
+def expire(
+    id_: Annotated[str, typer.Argument(metavar="ID", help="The silence's id.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """End a silence now."""
+    loaded = load_config(config)
+    run_async(lambda: _expire(loaded, id_))
+    say(f"{id_}: ends with the next poll")
+
+
+def _where(pairs: list[str]) -> dict[str, str]:
+    asked = {}
+    for pair in pairs:
+        key, mark, value = pair.partition("=")
+        if not mark or not value:
+            raise ConfigError(f"--where {pair}: write KEY=VALUE")
+        if key not in ASKED:
+            raise ConfigError(f"--where {pair}: unknown key; known: {', '.join(ASKED)}")
+        asked[key] = value
+    return asked
+
+
+async def _add(config: Config, where: dict[str, str], span: timedelta, by: str, reason: str) -> Silence:
+    async with open_stores(config) as store:
+        now = store.state.now()
+        id_ = f"sil_{secrets.token_hex(4)}"
+        silence = Silence(id_, where, moment_text(now), moment_text(now + span), by, reason)
+        await store.state.write_inbox("silence", msgspec.to_builtins(silence))
+        return silence
+
+
+async def _read(config: Config) -> list[Silence]:
+    """Those that are committed, and those that the next poll takes over."""
+    async with open_stores(config) as store:
+        known: dict[str, Silence | None] = {**await store.state.silences()}
+        for entry in await store.state.inbox():
+            if entry.what == "silence":
+                silence = msgspec.convert(entry.value, Silence)
+                known[silence.id] = silence
+            elif entry.what == "expire":
+                known[entry.value] = None
+        now = moment_text(store.state.now())
+        lasting = [silence for silence in known.values() if silence is not None and silence.until > now]
+        return sorted(lasting, key=lambda silence: silence.until)
+
+
+async def _expire(config: Config, id_: str) -> None:
+    if id_ not in {silence.id for silence in await _read(config)}:
+        raise ConfigError(f'there is no silence "{id_}"; see `notifier silence list`')
+    async with open_stores(config) as store:
+        await store.state.write_inbox("expire", id_)
+
+
+def _row(silence: dict[str, Any]) -> dict[str, Any]:
+    where = ", ".join(f"{key}={value}" for key, value in silence["where"].items())
+    return {**silence, "where": where}
