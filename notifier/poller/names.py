@@ -35,17 +35,20 @@ class NameBook:
         self._enabled = enabled
 
     async def look_up(
-        self, employers: Collection[str], carriers: Collection[str], budget: int
+        self, employers: Collection[str], carriers: Collection[str], budget: int, spare: int = 0
     ) -> tuple[Names, int]:
         """What is known of these ids by now or within ``TIME_LIMIT_S``, and how many requests that took.
 
-        At most ``budget``, carriers first: they are few, and what is counted by carrier needs them.
+        At most ``budget``, carriers first: they are few, and what is counted by carrier needs them. The last
+        ``spare`` of it are for carriers only.
         """
         if not self._enabled or not (employers or carriers):
             return Names(), 0
         wanted = name_keys(employers, carriers)
         found = await self._cache.get(wanted)
-        missing = [key for key in wanted if key not in found][:budget]
+        unknown = [key for key in wanted if key not in found]
+        of_carriers = sum(key.startswith("carrier:") for key in unknown)
+        missing = unknown[: max(min(of_carriers, budget), budget - spare)]
         if missing:
             found |= await self._fetch(missing)
         return names_of(found), len(missing)

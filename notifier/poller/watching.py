@@ -46,6 +46,7 @@ class Watching:
         self._meta = meta
         self._chain = chain
         self._budget = budget
+        self._for_carriers = budget // 2  # of a first look: carriers come up in any batch
         router = tools.router
         self._watched = {rule.rule.name: f"{meta.epoch}:{rule.tag}" for rule in router.conditions}
         self.origin = Origin(settings.name, meta.epoch, iso(tools.store.now()), meta.complete_at)
@@ -150,7 +151,7 @@ class Watching:
         for id_, state in states.items():
             if any(rule.matching(id_, state, Names()) for rule in fresh):
                 _note(state, employers, carriers)
-        await self._look_up(employers, carriers)
+        await self._look_up(employers, carriers, spare=self._for_carriers)
         await self._commit(
             turn for id_, state in states.items() for turn in self.watch.seen_first(id_, state)
         )
@@ -185,10 +186,10 @@ class Watching:
             _add(carriers, alert.subject.fields.get("carrier"))
         await self._look_up(employers, carriers)
 
-    async def _look_up(self, employers: set[str], carriers: set[str]) -> None:
+    async def _look_up(self, employers: set[str], carriers: set[str], *, spare: int = 0) -> None:
         """Learn these names, within what is left of the poll's budget."""
         unknown = employers - self._employers.keys(), carriers - self._carriers.keys()
-        found, asked = await self._tools.names.look_up(*unknown, self._budget)
+        found, asked = await self._tools.names.look_up(*unknown, self._budget, spare)
         self._budget -= asked
         self._employers.update(found.employers)
         self._carriers.update(found.carriers)
