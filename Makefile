@@ -18,7 +18,7 @@ demo: $(VENV)/.installed  ## the whole notifier at work on a simulated account; 
 test: $(VENV)/.installed-dev  ## all tests, under five minutes
 	@$(BIN)/pytest -n 2 --dist worksteal
 
-prove: $(VENV)/.installed-dev  ## the proofs of docs/guarantees.md at full length, about half an hour
+prove: $(VENV)/.installed-dev  ## the proofs of docs/guarantees.md at full length, about three quarters of an hour
 	@$(BIN)/python -m tests.proof
 
 check: format-check lint types layers test  ## the whole gate: format, lint, types, layers, tests
