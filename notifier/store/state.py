@@ -239,15 +239,8 @@ class StateStore:
         version = secrets.token_hex(12)
         args = self._commit_args(lease, expected, version, change)
         names = self._keys
-        keys = [
-            names.meta,
-            names.lease,
-            names.state,
-            names.history,
-            names.inbox,
-            names.alerts,
-            names.silences,
-        ]
+        hashes = [names.meta, names.lease, names.state]
+        keys = [*hashes, names.history, names.inbox, names.alerts, names.silences]
         answer, *rest = await self._commit_patiently(keys, args)
         if answer == b"fenced":
             raise LeaseLost("another worker polls now; nothing of this poll was committed")

@@ -211,9 +211,9 @@ class _InOrder(NameBook):
     """Looks up in an order that does not depend on the hashes of strings, which differ between processes."""
 
     async def look_up(
-        self, employers: Collection[str], carriers: Collection[str], budget: int
+        self, employers: Collection[str], carriers: Collection[str], budget: int, spare: int = 0
     ) -> tuple[Names, int]:
-        return await super().look_up(sorted(employers), sorted(carriers), budget)
+        return await super().look_up(sorted(employers), sorted(carriers), budget, spare)
 
 
 class Replica:
