@@ -201,7 +201,8 @@ async def test_day_one_with_three_thousand_employers_is_one_message_and_day_thre
     account.page_size = 100
     account.listed = [
         connection(
-            f"co_{n}", group(f"g_{n}", "needs_attention" if n < 180 else "completed", carrier=f"carr_{n % 20}")
+            f"co_{n}",
+            group(f"g_{n}", "needs_attention" if n < 180 else "completed", carrier=f"carr_{n % 20}"),
         )
         for n in range(3000)
     ]
