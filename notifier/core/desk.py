@@ -166,16 +166,15 @@ class Desk:
         if is_news and not told.hushed:
             self._alerts.know(key, place, Told(told.message, hushed=True))
         is_other = (is_news and not told.hushed) or self._is_changed(key)
-        if is_other and told.message in self._book.messages:
-            self._of(self._book.messages[told.message])
+        if is_other:
+            self._show_anew(told.message)
 
     def _show_what_is_over(self, key: str, place: str) -> None:
         """An alert that opens anew before its end was told: its message shows that end."""
         before, alert = self._book.get(key), self._alerts[key]
         known = before.told.get(place) if before is not None else None
-        message = self._book.messages.get(known.message) if known is not None else None
-        if message is not None and alert.last.get(place) == message.id != alert.told[place].message:
-            self._of(message)
+        if known is not None and alert.last.get(place) == known.message != alert.told[place].message:
+            self._show_anew(known.message)
 
     def _is_first_look(self, alert: Alert) -> bool:
         """Whether it was found by a first look that is yet to be told, as one message, or was just taken."""
@@ -212,8 +211,7 @@ class Desk:
                 if heir is not None and alert.phase is not Phase.OPEN:
                     self._alerts.know(heir, place, told)
                     self._alerts.know(key, place, None)
-                    if told.message in self._book.messages:
-                        self._of(self._book.messages[told.message])
+                    self._show_anew(told.message)
 
     # --- by which messages it is told ---
 
@@ -227,7 +225,7 @@ class Desk:
                 net = self._begin_net(place, key)
             self._alerts.know(key, place, Told(told.message))
             if is_open and is_known:
-                self._of(self._book.messages[told.message])  # it ended and began again: that need not be said
+                self._show_anew(told.message)  # it ended and began again: that need not be said
             elif is_known:
                 self._end(key, place, told.message, said_by=net)
             elif is_open and net is not None:
@@ -292,9 +290,8 @@ class Desk:
         beside = self._news[message] if message in self._news else self._of(self._book.messages[message])
         if rule is None or rule.resolve:
             (said_by or beside).ended.append(key)
-        told = {other: known for other, known in alert.told.items() if other != place}
-        last = {**alert.last, place: message}
-        self._alerts.change(key, told=told, last=last)
+        self._alerts.know(key, place, None)
+        self._alerts.change(key, last={**alert.last, place: message})
 
     def _begin_group(self, place: str, group: Group) -> _News:
         """A new message that takes more of its kind for a while; it links to the one before."""
@@ -320,6 +317,11 @@ class Desk:
     def _of(self, message: Message) -> _News:
         """The news of a message that is there."""
         return self._news.setdefault(message.id, _News(message))
+
+    def _show_anew(self, id_: str) -> None:
+        """A message, if it is there, shows what has changed; nothing is said of it."""
+        if id_ in self._book.messages:
+            self._of(self._book.messages[id_])
 
     # --- what they show ---
 

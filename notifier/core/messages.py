@@ -77,7 +77,7 @@ def place_of(target: Target) -> str:
 
 
 def message_id(*founded_by: str) -> str:
-    """The id of a message, from what began it: the same however often it is begun."""
+    """The id of a message, from what began it, and when: no two have the same."""
     return "msg_" + digest(founded_by)
 
 
