@@ -48,7 +48,7 @@ ANSWER_S = 1.0  # a receiver's time to answer; a claim ends 5 s after it
 IN_A_ROW = 3  # faults without anything committed between them: a slow machine must get somewhere too
 MOST_BEHIND = 400  # connections with something uncommitted: the same
 PLACES = 8  # attempts at once, by replica and receiver
-RETRY = f"[{', '.join(['1s'] * 60)}]"  # nothing is given up
+ATTEMPTS = 60  # nothing is given up
 RULES = """\
   - name: everything-everywhere
     when: {}
@@ -63,7 +63,8 @@ _KEYS = Keys("e2e")
 class Size(msgspec.Struct, frozen=True):
     """How much of it: ``rate`` transitions a second, ``chance`` of a fault a tick, at least so many ``faults``.
 
-    The flaky receiver refuses one event in ``refused``. All is delivered ``rest_s`` after the last fault.
+    The flaky receiver refuses one event in ``refused``. A delivery is tried again after ``retry_s``, and all is
+    delivered ``rest_s`` after the last fault.
     """
 
     transitions: int
@@ -74,6 +75,7 @@ class Size(msgspec.Struct, frozen=True):
     chance: float
     refused: int
     rest_s: float
+    retry_s: int = 1
 
     @classmethod
     def of(cls, scale: float) -> Size:
@@ -182,7 +184,8 @@ class Chaos:
         return receivers
 
     def _config(self, number: int, proxy: Proxy) -> Path:
-        options = {"timeout": f"{ANSWER_S:g}s", "concurrency": PLACES, "retry": RETRY}
+        retry = f"[{', '.join([f'{self._size.retry_s}s'] * ATTEMPTS)}]"
+        options = {"timeout": f"{ANSWER_S:g}s", "concurrency": PLACES, "retry": retry}
         config = write_config(
             self._place,
             self._stage,

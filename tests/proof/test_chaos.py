@@ -21,8 +21,11 @@ from tests.support.process import end_processes_of
 pytestmark = pytest.mark.timeout(400)  # a machine that is very busy: it ends within 20 s on a free one
 
 SMALL = 150
-#: Nothing fails but the flaky receiver: enough for a defect that shows whenever an attempt fails.
-CALM = msgspec.structs.replace(Size.of(0), transitions=80, faults=0, chance=0.0, rate=40, rest_s=60)
+#: Nothing fails but the flaky receiver, and its lanes are long when it is tried again: enough for a defect that
+#: shows whenever an attempt fails, for some 25 attempts fail.
+CALM = msgspec.structs.replace(
+    Size.of(0), transitions=160, connections=20, faults=0, chance=0.0, rate=40, rest_s=60, retry_s=3
+)
 MARK = "0.0.0+patched"
 
 
