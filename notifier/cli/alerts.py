@@ -1,8 +1,14 @@
-"""``notifier alerts``: what is open, and what waits to open."""
+"""``notifier alerts``: what is open, who has it, and what waits to open."""
 
 from __future__ import annotations
 
+import getpass
+import os
+from collections.abc import Callable, Collection
+from datetime import datetime, time, timedelta
+from pathlib import Path
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 import typer
@@ -15,23 +21,44 @@ from notifier.cli.common import (
     open_stores,
     print_json,
     run_async,
+    say,
     show,
 )
-from notifier.config import Config
-from notifier.core.alerts import Alert, Phase
+from notifier.config import Config, parse_duration
+from notifier.core.alerts import UNTIL_IT_CHANGES, Alert, Phase, Taken, Taking, moment_text
+from notifier.core.book import messages_told
+from notifier.core.calendars import Calendar
+from notifier.core.conditions import calendar_of
 from notifier.core.events import Names
+from notifier.errors import ConfigError
+from notifier.poller.inbox import TAKE
 from notifier.poller.names import name_keys, names_of
+
+_LONGEST = timedelta(days=90)
+_MORNING = time(9)
+_LONGEST_NAME = 100
+
+IdsArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="ID...", help="Alerts (`alert_...`), or messages (`msg_...`) for all that they tell of."
+    ),
+]
+ByOption = Annotated[str | None, typer.Option(help="Who. By default the name of your account.")]
 
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
     group = typer.Typer(
-        help="See the alerts of rules with `while`.\n\n"
+        help="See the alerts of rules with `while`, take them, and snooze them.\n\n"
         "An alert is a rule's problem with one entity. It is pending until the rule's time has come, open "
-        "until the entity is otherwise, and then closed: its occurrences count for thirty days.",
+        "until the entity is otherwise, and then closed: its occurrences count for thirty days. Nobody can "
+        "close an alert of which Clasp still says that it is so.",
         no_args_is_help=True,
     )
     group.command("list")(list_)
+    group.command("ack")(ack)
+    group.command("snooze")(snooze)
     app.add_typer(group, name="alerts")
 
 
@@ -39,6 +66,7 @@ def list_(
     config: ConfigOption = DEFAULT_CONFIG,
     *,
     rule: Annotated[str | None, typer.Option(help="Only this rule's.")] = None,
+    free: Annotated[bool, typer.Option("--free", help="Only those that nobody has taken.")] = False,
     everything: Annotated[
         bool, typer.Option("--all", help="Also those that wait, and those that are closed.")
     ] = False,
@@ -51,7 +79,9 @@ def list_(
         (
             alert
             for alert in alerts
-            if (everything or alert.phase is Phase.OPEN) and (rule is None or alert.rule == rule)
+            if (everything or alert.phase is Phase.OPEN)
+            and (rule is None or alert.rule == rule)
+            and not (free and alert.taken)
         ),
         key=lambda alert: (alert.opened_at or alert.since, alert.rule, alert.subject.id),
     )
@@ -59,6 +89,133 @@ def list_(
         print_json([_entry(alert) for alert in wanted])
     else:
         show([_row(alert, names) for alert in wanted], as_json=False, empty="no alerts")
+
+
+def ack(
+    ids: IdsArgument,
+    by: ByOption = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    *,
+    undo: Annotated[bool, typer.Option("--undo", help="Give them back: nobody has them any more.")] = False,
+) -> None:
+    """Take alerts: `notifier alerts ack alert_1f... --by Sam`. Everybody sees who has them.
+
+    Reminders go on, and say so.
+    """
+    loaded = load_config(config)
+    who = _name(by)
+
+    def taken(now: datetime, _: Collection[Alert]) -> Taken | None:
+        return None if undo else Taken(who, moment_text(now))
+
+    found = run_async(lambda: _take(loaded, ids, taken))
+    say(f"{_count(found)} {'given back' if undo else f'taken by {who}'} with the next poll")
+
+
+def snooze(
+    ids: IdsArgument,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            help="`change`: until something of it moves. `tomorrow`: the next morning on which people work, "
+            "by the calendar of its rule. Or a date, or a moment (2026-12-01T09:00).",
+        ),
+    ] = None,
+    for_: Annotated[str | None, typer.Option("--for", help="For how long: `4h`, `7d`; at most 90d.")] = None,
+    by: ByOption = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Take alerts and be reminded later: `notifier alerts snooze alert_1f... --until tomorrow`.
+
+    Then, if it still is as it was, it is said once more, and reminders go on. Its end is told in any case.
+    """
+    loaded = load_config(config)
+    if (until is None) is (for_ is None):
+        raise ConfigError("say either --until or --for")
+    who = _name(by)
+
+    how = "until it changes"
+
+    def taken(now: datetime, alerts: Collection[Alert]) -> Taken:
+        nonlocal how
+        if until == UNTIL_IT_CHANGES:
+            return Taken(who, moment_text(now), UNTIL_IT_CHANGES)
+        calendar = _calendar(loaded, alerts)
+        end = _end(until, for_, now, calendar)
+        how = f"until {end.astimezone(calendar.zone):%Y-%m-%d %H:%M %Z}"
+        return Taken(who, moment_text(now), moment_text(end))
+
+    found = run_async(lambda: _take(loaded, ids, taken))
+    say(f"{_count(found)} taken by {who} with the next poll, and snoozed {how}")
+
+
+def _name(by: str | None) -> str:
+    name = (getpass.getuser() if by is None else by).strip()
+    if not name or not name.isprintable() or len(name) > _LONGEST_NAME:
+        raise ConfigError(f"--by: write a name of at most {_LONGEST_NAME} characters, on one line")
+    return name
+
+
+def _count(alerts: Collection[Alert]) -> str:
+    return "1 alert" if len(alerts) == 1 else f"{len(alerts)} alerts"
+
+
+def _end(until: str | None, for_: str | None, now: datetime, calendar: Calendar) -> datetime:
+    """When a snooze ends."""
+    try:
+        if for_ is not None:
+            end = now + parse_duration(for_)
+        elif until == "tomorrow":
+            end = _next_morning(now, calendar)
+        else:
+            end = datetime.fromisoformat(str(until))
+            end = end if end.tzinfo else _local(end, calendar)
+    except (ValueError, OverflowError) as error:
+        what = f"--for {for_}" if for_ is not None else f"--until {until}"
+        hint = "" if for_ is not None else "; write change, tomorrow, 2026-12-01 or 2026-12-01T09:00"
+        raise ConfigError(f"{what}: {error}{hint}") from error
+    if not now < end <= now + _LONGEST:
+        raise ConfigError(f"{moment_text(end)} is not within the next {_LONGEST.days} days")
+    return end
+
+
+def _local(moment: datetime, calendar: Calendar) -> datetime:
+    """A moment without a zone, by the calendar's; a date is its morning."""
+    if moment.time() == time():
+        moment = datetime.combine(moment.date(), _MORNING)
+    return moment.replace(tzinfo=calendar.zone)
+
+
+def _next_morning(now: datetime, calendar: Calendar) -> datetime:
+    """When people are at work next after today, at nine at the earliest."""
+    tomorrow = now.astimezone(calendar.zone).date() + timedelta(days=1)
+    opens = calendar.next_open(datetime.combine(tomorrow, time(), calendar.zone))
+    if opens is None:
+        raise ValueError("the rule's calendar is never open")
+    return max(opens, datetime.combine(opens.astimezone(calendar.zone).date(), _MORNING, calendar.zone))
+
+
+def _calendar(config: Config, alerts: Collection[Alert]) -> Calendar:
+    """That of these alerts' rules; else the only one there is; else every day by this machine's zone."""
+    rules = {rule.name: rule.calendar for rule in config.rules}
+    named = {rules.get(alert.rule) for alert in alerts} - {None}
+    names = named or (set(config.calendars) if len(config.calendars) == 1 else set())
+    if len(names) == 1:
+        return calendar_of(config.calendars[str(names.pop())])
+    return Calendar(_zone(), frozenset(range(7)))
+
+
+def _zone() -> ZoneInfo:
+    """This machine's time zone, where it can be read; else UTC."""
+    try:
+        return ZoneInfo(os.environ["TZ"]) if os.environ.get("TZ") else _zone_of(Path("/etc/localtime"))
+    except (OSError, ValueError, ZoneInfoNotFoundError):
+        return ZoneInfo("UTC")
+
+
+def _zone_of(file: Path) -> ZoneInfo:
+    with file.open("rb") as data:
+        return ZoneInfo.from_file(data)
 
 
 async def _read(config: Config) -> tuple[list[Alert], Names]:
@@ -69,10 +226,28 @@ async def _read(config: Config) -> tuple[list[Alert], Names]:
         return alerts, names_of(await store.names.get(name_keys(employers, carriers)))
 
 
+async def _take(
+    config: Config, ids: Collection[str], taken: Callable[[datetime, Collection[Alert]], Taken | None]
+) -> list[Alert]:
+    """Ask the poller to have these alerts taken, as ``taken`` says; the alerts."""
+    async with open_stores(config) as store:
+        alerts = [alert for alert in (await store.state.alerts()).values() if alert.phase is Phase.OPEN]
+        found = [alert for alert in alerts if alert.id in ids or not messages_told(alert).isdisjoint(ids)]
+        known = {alert.id for alert in found}.union(*map(messages_told, found))
+        if unknown := [id_ for id_ in ids if id_ not in known]:
+            raise ConfigError(
+                f"no open alert or message has the id {', '.join(unknown)}; see `notifier alerts list`"
+            )
+        now = store.state.now()
+        taking = Taking(tuple(alert.id for alert in found), taken(now, found))
+        await store.state.write_inbox(TAKE, msgspec.to_builtins(taking))
+        return found
+
+
 def _entry(alert: Alert) -> dict[str, Any]:
     entry: dict[str, Any] = msgspec.to_builtins(alert)
     subject = entry.pop("subject")
-    hidden = {"due", "said", "opened_revision", "quiet", "was", "last", "remind", "past"}
+    hidden = {"due", "said", "opened_revision", "quiet", "was", "last", "saying", "past", "moved_at"}
     return {
         **{name: value for name, value in entry.items() if name not in hidden},
         "told": list(alert.told),
@@ -86,7 +261,7 @@ def _row(alert: Alert, names: Names) -> dict[str, Any]:
     since = alert.since if alert.since_after is not None else f"{alert.since} or before"
     return {
         "rule": alert.rule,
-        "phase": alert.phase,
+        "phase": "unstable" if alert.unstable else alert.phase,
         "since": since,
         "employer": names.employer(employer)[0] or employer,
         "carrier": names.carrier(carrier) or carrier,
@@ -94,4 +269,6 @@ def _row(alert: Alert, names: Names) -> dict[str, Any]:
         "entity": alert.subject.id,
         "times": len(alert.times),
         "told": ", ".join(alert.told),
+        "taken": alert.taken and alert.taken.by,
+        "id": alert.id,
     }

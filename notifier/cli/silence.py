@@ -24,7 +24,7 @@ from notifier.config import Config, parse_duration
 from notifier.core.alerts import moment_text
 from notifier.core.quiet import ASKED, Silence
 from notifier.errors import ConfigError
-from notifier.poller.inbox import silences
+from notifier.poller.inbox import wishes
 
 _LONGEST = timedelta(days=30)
 
@@ -107,7 +107,7 @@ async def _add(config: Config, where: dict[str, str], span: timedelta, by: str, 
 async def _read(config: Config) -> list[Silence]:
     """Those that are committed, and those that the next poll takes over."""
     async with open_stores(config) as store:
-        known = {**await store.state.silences(), **silences(await store.state.inbox())}
+        known = {**await store.state.silences(), **wishes(await store.state.inbox()).silences}
         now = moment_text(store.state.now())
         lasting = [silence for silence in known.values() if silence is not None and silence.until > now]
         return sorted(lasting, key=lambda silence: silence.until)

@@ -1,8 +1,6 @@
 """Alerts: a rule's open problem with an entity, from the first look that shows it to its end. Pure.
 
-An alert waits until its time has come, opens, is reminded of, and is resolved. Time passes only when somebody
-has looked: every step is decided in a poll that saw the source, from what was committed and what was seen,
-so a restart or a takeover in between changes nothing.
+How an alert goes on is decided in ``course``.
 
 Moments are ISO 8601 in UTC, as everywhere in the store; they compare as text.
 """
@@ -20,7 +18,6 @@ from notifier.models import Kind
 
 EntityKey = tuple[Kind, str]
 REMEMBERED = timedelta(days=30)  # how long an occurrence counts for "3rd time in 30 days"
-_MOST_REMEMBERED = 100
 
 
 class Phase(StrEnum):
@@ -45,6 +42,9 @@ class What(StrEnum):
 
     OPENED = "opened"
     REMINDER = "reminder"
+    ACKNOWLEDGED = "acknowledged"  # somebody has taken it
+    RELEASED = "released"  # and has given it back
+    SETTLED = "settled"  # it was unstable, and is open: said to people only
     RESOLVED = "resolved"
 
 
@@ -60,6 +60,27 @@ class Told(msgspec.Struct, frozen=True, array_like=True):
 
 
 TO_A_PROGRAM = "-"
+
+
+UNTIL_IT_CHANGES = "change"
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """Who has taken an alert, and when. It is not reminded of ``until`` then; None: it is, as ever.
+
+    ``until`` is a moment, or ``UNTIL_IT_CHANGES``: until something of its entity is seen to move.
+    """
+
+    by: str
+    at: str
+    until: str | None = None
+
+
+class Taking(msgspec.Struct, frozen=True):
+    """What a person asked for: these alerts (ids) are ``taken``; None: given back."""
+
+    alerts: tuple[str, ...]
+    taken: Taken | None = None
 
 
 class Subject(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -129,8 +150,11 @@ class Alert(msgspec.Struct, frozen=True, omit_defaults=True):
     the moments of all, this one included.
 
     ``told`` maps each place (``sink`` or ``sink#channel``) whose readers are to know of it to what they know,
-    ``last`` to the message in which an earlier occurrence ended. ``remind``: a reminder is still to be said.
-    ``past`` is the last occurrence that ended, where another one has begun.
+    ``last`` to the message in which an earlier occurrence ended. ``saying`` is what people are still to be
+    told beside that. ``past`` is the last occurrence that ended, where another one has begun.
+
+    ``moved_at`` is when anything of its entity was last seen to move since it opened. ``unstable`` is when it
+    began to open and end again and again: people are told that, and the rest once it has settled.
     """
 
     rule: str
@@ -150,7 +174,10 @@ class Alert(msgspec.Struct, frozen=True, omit_defaults=True):
     times: tuple[str, ...] = ()
     told: dict[str, Told] = {}
     last: dict[str, str] = {}
-    remind: bool = False
+    saying: What | None = None
+    taken: Taken | None = None
+    moved_at: str | None = None
+    unstable: str | None = None
     ended_at: str | None = None
     end: End | None = None
     past: Alert | None = None
@@ -165,151 +192,7 @@ class Alert(msgspec.Struct, frozen=True, omit_defaults=True):
         """Whether somebody is yet to be told something of it."""
         if self.phase is not Phase.OPEN:
             return bool(self.told)
-        return self.remind or any(not told.message or told.hushed for told in self.told.values())
-
-
-class Step(msgspec.Struct, frozen=True):
-    """An alert after a look (None: it is forgotten), and what happened to it, if anything did.
-
-    ``ended`` is the alert as it ended, where another wait has begun in its place.
-    """
-
-    alert: Alert | None
-    what: What | None = None
-    ended: Alert | None = None
-
-
-def observe(
-    alert: Alert | None, rule: str, timing: Timing, subject: Subject, look: Look, *, matches: bool
-) -> Step:
-    """The alert after its entity was seen as ``subject``, which ``matches`` the rule's condition or not."""
-    if alert is None or alert.phase is Phase.CLOSED:
-        return _begin(alert, rule, timing, subject, look) if matches else Step(alert)
-    has_moved = timing.quiet is not None and subject.has_moved
-    if matches and not has_moved:
-        seen = msgspec.structs.replace(alert, subject=subject)
-        return Step(_retimed(seen, timing, look) if look.is_first else seen)
-    if alert.phase is Phase.OPEN:
-        closed = _closed(alert, subject, look, _how(subject))
-        if not matches:
-            return closed
-        begun = _begin(closed.alert, rule, timing, subject, look).alert  # it waits for the next silence
-        return Step(begun, closed.what, closed.alert)
-    before = _remembered(alert, look.at)
-    return _begin(before, rule, timing, subject, look) if matches else Step(before)
-
-
-def removed(alert: Alert, look: Look) -> Step:
-    """The alert after its entity was removed."""
-    if alert.phase is Phase.OPEN:
-        return _closed(alert, alert.subject, look, End.REMOVED)
-    return Step(_remembered(alert, look.at) if alert.phase is Phase.PENDING else alert)
-
-
-def dismissed(alert: Alert, look: Look) -> Step:
-    """The alert after its rule was taken out, or asks for something else."""
-    if alert.phase is Phase.OPEN:
-        return _closed(alert, alert.subject, look, End.RULE)
-    return Step(_remembered(alert, look.at) if alert.phase is Phase.PENDING else alert)
-
-
-def tick(alert: Alert, timing: Timing, now: str) -> Step:
-    """The alert after time has passed, where its entity was seen to be as before."""
-    if alert.due is None or alert.due > now:
-        return Step(alert)
-    if alert.phase is Phase.PENDING:
-        return _opened(alert, timing, now)
-    if alert.phase is Phase.OPEN:
-        due = timing.again(now)
-        reminded = msgspec.structs.replace(alert, due=due, said=alert.said + 1, remind=True)
-        return Step(reminded, What.REMINDER)
-    return Step(None)  # what it remembered is too old to count
-
-
-def _begin(before: Alert | None, rule: str, timing: Timing, subject: Subject, look: Look) -> Step:
-    """The condition holds, and did not in the look before."""
-    is_existing = look.is_first and timing.quiet is None
-    alert = Alert(
-        rule,
-        subject,
-        Phase.PENDING,
-        since=look.at,
-        since_after=None if look.is_first else look.before,
-        was=subject.was,
-        due=timing.due(look.at, is_existing=is_existing),  # what was there may have been for long
-        existing=is_existing,
-        quiet=timing.quiet is not None,
-    )
-    if before is not None:
-        ended = before.ended
-        alert = msgspec.structs.replace(
-            alert,
-            said=before.said,
-            times=before.times,
-            told=before.told,
-            last=before.last,
-            past=ended and msgspec.structs.replace(ended, times=(), told={}, last={}, past=None),
-        )
-    return tick(alert, timing, look.at)
-
-
-def _retimed(alert: Alert, timing: Timing, look: Look) -> Alert:
-    """Its rule has other times now."""
-    due = timing.due(alert.since) if alert.phase is Phase.PENDING else timing.again(look.at)
-    return msgspec.structs.replace(alert, due=due)
-
-
-def _opened(alert: Alert, timing: Timing, now: str) -> Step:
-    times = (*_recent(alert.times, now), now)[-_MOST_REMEMBERED:]
-    opened = msgspec.structs.replace(
-        alert,
-        phase=Phase.OPEN,
-        opened_at=now,
-        opened_revision=alert.subject.revision,
-        occurrence=len(times),
-        said=alert.said + 1,
-        due=timing.again(now),
-        times=times,
-    )
-    return Step(opened, What.OPENED)
-
-
-def _closed(alert: Alert, subject: Subject, look: Look, how: End) -> Step:
-    closed = msgspec.structs.replace(
-        alert,
-        subject=subject,
-        phase=Phase.CLOSED,
-        was=alert.subject.status,
-        ended_at=look.at,
-        end=how,
-        remind=False,
-        said=alert.said + 1,
-        due=_forget_at(alert.times),
-    )
-    return Step(closed, What.RESOLVED)
-
-
-def _how(subject: Subject) -> End:
-    return End.COMPLETED if subject.status == "completed" else End.MOVED
-
-
-def _remembered(alert: Alert, now: str) -> Alert | None:
-    """What is left of a wait that came to nothing: the occurrences before it, if any still count."""
-    times = _recent(alert.times, now)
-    if not times and not alert.told:
-        return None
-    return msgspec.structs.replace(
-        alert, phase=Phase.CLOSED, due=_forget_at(times) or now, times=times, ended_at=None
-    )
-
-
-def _recent(times: tuple[str, ...], now: str) -> tuple[str, ...]:
-    oldest = shifted(now, -REMEMBERED)
-    return tuple(at for at in times if at >= oldest)
-
-
-def _forget_at(times: tuple[str, ...]) -> str | None:
-    return shifted(times[-1], REMEMBERED) if times else None
+        return self.saying is not None or any(not told.message or told.hushed for told in self.told.values())
 
 
 def shifted(moment: str, by: timedelta) -> str:

@@ -26,6 +26,9 @@ from notifier.core.quiet import IsHushed
 from notifier.core.rules import Router
 from notifier.models import Owed
 
+_OF_PEOPLE = (What.ACKNOWLEDGED, What.RELEASED)
+_LOUD = (What.OPENED, What.REMINDER, What.SETTLED)
+
 
 class Telling(msgspec.Struct, frozen=True):
     """What a poll tells people: alerts with what is now known of them, pages, and duties.
@@ -47,13 +50,16 @@ class Looked(msgspec.Struct, frozen=True):
 
 
 class _News(msgspec.Struct):
-    """What is new of one message: keys of alerts by what happened, and how many came and went unsaid."""
+    """What is new of one message: keys of alerts by what happened, and how many came and went unsaid.
+
+    ``said`` is what is to be told of alerts that go on.
+    """
 
     message: Message
     is_new: bool = False
     opened: list[str] = []
     ended: list[str] = []
-    reminded: list[str] = []
+    said: dict[What, list[str]] = {}
     passed: int = 0
 
 
@@ -94,6 +100,9 @@ class Desk:
             self._look_at(key, new, late)
         for place in sorted(late):
             self._tell_late(place, late[place], new[place])
+        for key in keys:
+            if self._alerts[key].saying is not None:
+                self._alerts.change(key, saying=None)
         self._tell_first_looks()
         for place in sorted(new):
             self._group(place, new[place])
@@ -132,7 +141,7 @@ class Desk:
             self._show_what_is_over(key, place)
             if not self._is_owed(key, alert, place):
                 continue
-            if self._is_hushed(place, alert):
+            if self._is_hushed(place, alert) or self._is_known_as_unstable(alert, told):
                 self._hush(key, place, told)
             elif told.hushed:
                 late[place].append(key)
@@ -144,10 +153,13 @@ class Desk:
             elif alert.phase is not Phase.OPEN:
                 self._end(key, place, told.message)
             else:
-                news = self._of(self._book.messages[told.message])
-                news.reminded += [key] if alert.remind else []
-        if self._alerts[key].remind:
-            self._alerts.change(key, remind=False)
+                self._say(key, told.message)
+
+    def _say(self, key: str, message: str) -> None:
+        """A message that is there shows an alert as it is; what is to be said of it beside that is said."""
+        news, saying = self._of(self._book.messages[message]), self._alerts[key].saying
+        if saying is not None:
+            news.said.setdefault(saying, []).append(key)
 
     def _is_owed(self, key: str, alert: Alert, place: str) -> bool:
         """Whether a place is owed more than it knows of an alert; a sink that is not there waits."""
@@ -158,7 +170,11 @@ class Desk:
         if self._is_first_look(alert) and not is_there:
             return False  # it has a message of its own, at the end of that look
         is_known = alert.phase is Phase.OPEN and is_there and not told.hushed
-        return not is_known or alert.remind or self._is_changed(key)
+        return not is_known or alert.saying is not None or self._is_changed(key)
+
+    def _is_known_as_unstable(self, alert: Alert, told: Told) -> bool:
+        """Whether the readers know that it comes and goes; they hear the rest once it has settled."""
+        return alert.unstable is not None and told.message in self._book.messages
 
     def _hush(self, key: str, place: str, told: Told) -> None:
         """Nobody is to be disturbed now; but what is there already shows how things are."""
@@ -166,7 +182,7 @@ class Desk:
         if is_news and not told.hushed:
             self._alerts.know(key, place, Told(told.message, hushed=True))
         is_other = (is_news and not told.hushed) or self._is_changed(key)
-        if is_other:
+        if is_other or self._alerts[key].saying in _OF_PEOPLE:
             self._show_anew(told.message)
 
     def _show_what_is_over(self, key: str, place: str) -> None:
@@ -225,7 +241,7 @@ class Desk:
                 net = self._begin_net(place, key)
             self._alerts.know(key, place, Told(told.message))
             if is_open and is_known:
-                self._show_anew(told.message)  # it ended and began again: that need not be said
+                self._say(key, told.message)  # that it ended and began again need not be said
             elif is_known:
                 self._end(key, place, told.message, said_by=net)
             elif is_open and net is not None:
@@ -358,15 +374,12 @@ class Desk:
         """Say what is new, beside a message that is there."""
         if news.is_new:
             return
-        for what, keys in (
-            (What.OPENED, news.opened),
-            (What.REMINDER, news.reminded),
-            (What.RESOLVED, news.ended),
-        ):
-            if keys:
+        said = {**news.said, What.OPENED: news.opened, What.RESOLVED: news.ended}
+        for what in What:
+            if keys := said.get(what):
                 shown = self._pages.show(message, self._said(keys, what), is_reply=True)
-                said = digest(what, [[self._alerts[key].id, self._alerts[key].said] for key in keys])
-                yield reply(message, said, shown, is_loud=what is not What.RESOLVED)
+                name = digest(what, [[self._alerts[key].id, self._alerts[key].said] for key in keys])
+                yield reply(message, name, shown, is_loud=what in _LOUD)
 
     def _forgotten(self) -> Iterator[Message]:
         """Messages that nobody will hear of again."""

@@ -100,6 +100,8 @@ def from_alert(alert: Alert, what: What, status_before: Any, origin: Origin, nam
             "existing": bool(alert.existing),
             "unchanged": alert.quiet,
             "occurrence": alert.occurrence,
+            "unstable": _unstable(alert),
+            "acknowledged": _taken(alert),
             "ended_at": alert.ended_at,
             "end": alert.end,
         },
@@ -116,6 +118,26 @@ def alert_id(alert: Alert, origin: Origin) -> str:
     """The id of an occurrence that opens: the same in everything that is said of it."""
     place = (origin.source, origin.epoch, *_place_of(alert))
     return "alert_" + digest(place, alert.opened_revision, alert.said)
+
+
+def _unstable(alert: Alert) -> dict[str, Any] | None:
+    """Since when it opens and ends again and again, and how often it has opened since."""
+    since = alert.unstable
+    return since if since is None else {"since": since, "times": sum(at >= since for at in alert.times)}
+
+
+def _taken(alert: Alert) -> dict[str, Any] | None:
+    """Who has taken it, and whether anything has moved since."""
+    taken = alert.taken
+    if taken is None:
+        return None
+    has_moved = alert.moved_at is not None and alert.moved_at > taken.at
+    return {
+        "by": taken.by,
+        "at": taken.at,
+        "until": taken.until,
+        "moved_at": alert.moved_at if has_moved else None,
+    }
 
 
 def _place_of(alert: Alert) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ of one alert of an entity at most: the first that opened and names it.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -23,18 +23,15 @@ from notifier.core.alerts import (
     EntityKey,
     Look,
     Phase,
-    Step,
     Subject,
+    Taking,
     Timing,
     Told,
     What,
-    dismissed,
-    observe,
-    removed,
-    tick,
 )
 from notifier.core.book import Book
 from notifier.core.conditions import Condition, subjects
+from notifier.core.course import Step, dismissed, observe, removed, take, tick
 from notifier.core.events import Event, Names, Origin, alert_id, from_alert
 from notifier.core.messages import first_look_id, place_of
 from notifier.core.quiet import IsHushed
@@ -147,9 +144,10 @@ class Watch:
         alerts = sorted(self._of(id_).items(), key=lambda item: (order.get(item[1].rule, -1), item[0]))
         for key, alert in alerts:
             condition = known.get(alert.rule)
-            if alert.phase is Phase.CLOSED:
+            is_seen = unseen is not None and _entity_of(alert) not in unseen
+            if alert.phase is Phase.CLOSED and (is_seen or alert.unstable is None):
                 yield from self._take(None, key, alert, tick(alert, Timing(), self._look.at))
-            elif condition is not None and unseen is not None and _entity_of(alert) not in unseen:
+            elif alert.phase is not Phase.CLOSED and condition is not None and is_seen:
                 yield from self._take(condition, key, alert, Step(alert))
 
     def freed(self, id_: str) -> Iterator[Turn]:
@@ -170,6 +168,29 @@ class Watch:
         """An alert without its rule, or whose entity is no longer in the state."""
         step = (dismissed if rule_is_gone else removed)(alert, self._look)
         yield from self._take(None, key, alert, step)
+
+    def asked(self, takings: Iterable[Taking]) -> list[Alert]:
+        """The open alerts that people have taken or given back."""
+        ids = {id_ for taking in takings for id_ in taking.alerts}
+        return [alert for _, alert in self._open(ids)] if ids else []
+
+    def taken(self, taking: Taking) -> Iterator[Turn]:
+        """A person has taken alerts, or given them back; what is over by now is left out."""
+        conditions = {condition.rule.name: condition for condition in self._conditions}
+        for key, alert in self._open(taking.alerts):
+            condition = conditions.get(alert.rule)
+            if condition is not None:
+                step = take(alert, taking.taken, condition.timing, self._look.at)
+                yield from self._take(condition, key, alert, step)
+
+    def _open(self, ids: Collection[str]) -> list[tuple[str, Alert]]:
+        """The open alerts with these ids, by key."""
+        alerts = {**dict(self._book.items()), **self.written}
+        return [
+            (key, alert)
+            for key, alert in sorted(alerts.items())
+            if alert is not None and alert.phase is Phase.OPEN and alert.id in ids
+        ]
 
     # --- one alert ---
 

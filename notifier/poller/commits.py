@@ -131,6 +131,13 @@ def turned(turns: Iterable[Turn]) -> Iterator[Commit]:
         yield said.commit()
 
 
+def one(turns: Iterable[Turn]) -> Commit:
+    """The same as one commit, however many they are."""
+    said = _Said()
+    said.turns(turns)
+    return said.commit()
+
+
 class _Said:
     """What one commit says, as it grows."""
 

@@ -14,12 +14,12 @@ from notifier.clock import iso
 from notifier.core import codec
 from notifier.core.book import Book
 from notifier.core.diff import Diff, diff, highest_revision, missing_children, remove
-from notifier.core.quiet import Silence
 from notifier.core.removals import Held, held_kinds
 from notifier.core.view import Learned
 from notifier.errors import SourceError, SourceUnavailable
 from notifier.models import ConnectionState, Kind
 from notifier.poller.commits import Chain, Change, chunks
+from notifier.poller.inbox import Wishes
 from notifier.poller.look import ConnectionChild, Findings, Memory, Settings, Tools
 from notifier.poller.traversal import (
     Complete,
@@ -48,7 +48,7 @@ class Cycle:
         chain: Chain,
         held: Held | None,
         began_s: float,
-        wishes: Mapping[str, Silence | None],
+        wishes: Wishes,
     ) -> None:
         self._tools = tools
         self._settings = settings
@@ -56,7 +56,7 @@ class Cycle:
         self._meta = meta
         self._chain = chain
         self._held = held
-        self._wishes = wishes  # silences that people asked for since the last poll
+        self._wishes = wishes  # what people asked for since the last poll
         self._began = tools.store.now()
         self._began_s = began_s
         self._budget = settings.request_budget
@@ -98,7 +98,9 @@ class Cycle:
         last = await watching.tell_people(last)
         self._watching = watching
         self._learned = self._learn(seen, found, changes, missing_below)
-        return Findings(outcome, seen, self._still_held(held, missing, missing_below), last=last)
+        return Findings(
+            outcome, seen, self._still_held(held, missing, missing_below), last=last, has_watched=True
+        )
 
     async def _book(self) -> Book:
         """The alerts as committed, read where this memory does not hold them yet."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import msgspec
 import structlog
 
+from notifier.core.alerts import Taking
 from notifier.core.quiet import Silence
 from notifier.core.removals import Held
 from notifier.store.state import InboxEntry, Meta
 
+TAKE = "take"  # entries of people who take alerts or give them back
 _log = structlog.get_logger()
 
 
@@ -30,16 +32,38 @@ def approved(meta: Meta, inbox: list[InboxEntry]) -> tuple[Held | None, bool]:
     return held, False
 
 
-def silences(inbox: list[InboxEntry]) -> dict[str, Silence | None]:
-    """The silences that people asked for, by id; None where they ended one."""
-    wishes: dict[str, Silence | None] = {}
+class Wishes(msgspec.Struct, frozen=True):
+    """What people asked for: silences by id (None: ended), and alerts taken or given back, in their order."""
+
+    silences: dict[str, Silence | None] = {}
+    takings: tuple[Taking, ...] = ()
+
+
+def wishes(inbox: list[InboxEntry]) -> Wishes:
+    """What people asked for that concerns alerts."""
+    silences: dict[str, Silence | None] = {}
+    takings: list[Taking] = []
     for entry in inbox:
         try:
             if entry.what == "silence":
                 silence = msgspec.convert(entry.value, Silence)
-                wishes[silence.id] = silence
+                silences[silence.id] = silence
             elif entry.what == "expire":
-                wishes[msgspec.convert(entry.value, str)] = None
+                silences[msgspec.convert(entry.value, str)] = None
+            elif entry.what == TAKE:
+                takings.append(msgspec.convert(entry.value, Taking))
         except msgspec.ValidationError as error:
             _log.warning("inbox.unreadable", entry=entry.id, error=str(error))
-    return wishes
+    return Wishes(silences, tuple(takings))
+
+
+def applied(inbox: list[InboxEntry], *, has_watched: bool) -> str:
+    """The id of the last entry that a poll has applied ('': none).
+
+    Alerts are taken where they are watched: a poll that did not leaves that, and what came after it, to the
+    next. All the rest may be applied again.
+    """
+    if not has_watched:
+        first = next((at for at, entry in enumerate(inbox) if entry.what == TAKE), len(inbox))
+        inbox = inbox[:first]
+    return inbox[-1].id if inbox else ""

@@ -66,7 +66,7 @@ class Findings(msgspec.Struct, frozen=True):
     """What a look came to.
 
     ``held`` waits for a person after it. ``baseline`` is (cause, counts) where it finished a baseline.
-    ``last`` is what is left to commit, together with the reports.
+    ``last`` is what is left to commit, together with the reports. ``has_watched``: it looked after alerts.
     """
 
     outcome: Complete | Partial
@@ -74,6 +74,7 @@ class Findings(msgspec.Struct, frozen=True):
     held: Held | None
     baseline: tuple[str, dict[str, int]] | None = None
     last: Commit = Commit()
+    has_watched: bool = False
 
 
 class Look(Protocol):

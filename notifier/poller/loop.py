@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import Any
 
@@ -21,14 +21,13 @@ from notifier.clock import from_iso, iso
 from notifier.core import codec
 from notifier.core.codec import Words
 from notifier.core.events import Origin, report
-from notifier.core.quiet import Silence
 from notifier.core.reports import Facts, SinkFacts, decide
 from notifier.core.results import SILENT_INTERVALS, PollResult
 from notifier.errors import LeaseLost, SourceRefused, StateMoved, StoreError, StoreUnfit
 from notifier.poller.baseline import Baseline, cause_for
 from notifier.poller.commits import Chain, event_entry, route
 from notifier.poller.cycle import Cycle
-from notifier.poller.inbox import approved, silences
+from notifier.poller.inbox import Wishes, applied, approved, wishes
 from notifier.poller.look import Findings, Look, Memory, Settings, Tools
 from notifier.poller.traversal import Complete, Partial
 from notifier.store.client import LAST_WORD_S
@@ -193,7 +192,7 @@ class Poller:
             self._forget(meta.version)  # another may have polled since: what it saw ends absences
         self._lease_number = lease.number
         held, is_new_account = approved(meta, inbox)
-        wishes = silences(inbox)
+        asked = wishes(inbox)
         cause = "approved" if is_new_account else self._cause_for(meta, size)
         words = Words(() if cause in _RESET_CAUSES else meta.words)
         chain = Chain(store, lease, meta, words, self._hooks.on_owed)
@@ -204,7 +203,7 @@ class Poller:
             )
             look = Baseline(self._tools, self._settings, self._memory, chain, cause, known, held)
         else:
-            look = Cycle(self._tools, self._settings, self._memory, meta, chain, held, began_s, wishes)
+            look = Cycle(self._tools, self._settings, self._memory, meta, chain, held, began_s, asked)
         try:
             findings = await look.run()
         except codec.Undecodable as error:
@@ -214,10 +213,10 @@ class Poller:
             self._forget()
             return PollResult("failed", f"{error}; the next poll takes a new baseline")
         facts = await self._facts(began, findings, chain)
-        await self._commit_rest(meta, chain, findings, facts, inbox, wishes)
+        await self._commit_rest(meta, chain, findings, facts, inbox, asked)
         look.remember(chain.version)
         if self._memory.book is not None:
-            self._memory.book.hush(wishes)
+            self._memory.book.hush(asked.silences)
         if findings.baseline:
             self._must_reset = ""
         return self._result(findings, chain, facts, cause)
@@ -285,7 +284,7 @@ class Poller:
         findings: Findings,
         facts: Facts,
         inbox: list[InboxEntry],
-        wishes: Mapping[str, Silence | None],
+        asked: Wishes,
     ) -> None:
         """The last commit of a poll: what the look left, what we say of ourselves, what people wrote."""
         told, reports = decide(meta.told, facts)
@@ -316,8 +315,8 @@ class Poller:
             findings.last,
             history=[*findings.last.history, *entries],
             owed=[*findings.last.owed, *owed],
-            silences={**findings.last.silences, **wishes},
-            inbox_upto=inbox[-1].id if inbox else "",
+            silences={**findings.last.silences, **asked.silences},
+            inbox_upto=applied(inbox, has_watched=findings.has_watched),
         )
         if fields or not rest.is_empty:
             await chain.commit(rest, fields)

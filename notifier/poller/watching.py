@@ -18,10 +18,10 @@ from notifier.core.book import Book
 from notifier.core.desk import Desk, Looked, Telling
 from notifier.core.diff import ChildKey
 from notifier.core.events import Names, Origin
-from notifier.core.quiet import Silence
 from notifier.core.watch import Fresh, Turn, Watch
 from notifier.models import ConnectionState, Kind
-from notifier.poller.commits import CHUNK, Chain, Change, turned
+from notifier.poller.commits import CHUNK, Chain, Change, one, turned
+from notifier.poller.inbox import Wishes
 from notifier.poller.look import ConnectionChild, Settings, Tools
 from notifier.store.state import Commit, Meta
 
@@ -37,7 +37,7 @@ class Watching:
         meta: Meta,
         chain: Chain,
         budget: int,
-        wishes: Mapping[str, Silence | None],
+        wishes: Wishes,
         *,
         is_complete: bool,
     ) -> None:
@@ -58,7 +58,8 @@ class Watching:
         self._is_complete = is_complete
         now = self.origin.seen_at
         over = {id_: None for id_, silence in book.silences.items() if silence.until <= now}
-        self._silences: Mapping[str, Silence | None] = {**over, **wishes}
+        self._silences = {**over, **wishes.silences}
+        self._takings = wishes.takings
         silences = filter(None, {**book.silences, **self._silences}.values())
         self._is_hushed = router.quiet.at(now, silences)
         looks = Fresh(self._fresh, is_complete)
@@ -121,6 +122,7 @@ class Watching:
     async def tell_people(self, last: Commit) -> Commit:
         """The poll's last commit, with what is to be said to people of all this or was kept until now."""
         last = msgspec.structs.replace(last, silences=self._silences)
+        last = await self._take(last)
         waiting, done = ((), self._fresh) if self._is_complete else (self._fresh, {})
         if not (self.watch.written or self._book.owed or done):
             return last
@@ -142,6 +144,20 @@ class Watching:
             alerts={**last.alerts, **self._telling.alerts},
             pages=self._telling.pages,
             owed=[*last.owed, *self._telling.owed],
+        )
+
+    async def _take(self, last: Commit) -> Commit:
+        """The poll's last commit, with the alerts that people have taken or given back."""
+        if not self._takings:
+            return last
+        await self._look_up_alerts(self.watch.asked(self._takings))
+        said = one(turn for taking in self._takings for turn in self.watch.taken(taking))
+        self._chain.events += len(said.history)
+        return msgspec.structs.replace(
+            last,
+            alerts={**last.alerts, **said.alerts},
+            history=[*last.history, *said.history],
+            owed=[*last.owed, *said.owed],
         )
 
     async def _look_at(self, states: Mapping[str, ConnectionState]) -> None:

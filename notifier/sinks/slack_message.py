@@ -23,7 +23,7 @@ from slack_sdk.models.blocks import (
 
 from notifier.sinks.slack_text import escape, link, mrkdwn, note, plain
 from notifier.sinks.values import utc
-from notifier.sinks.wording import Told, tell
+from notifier.sinks.wording import Holder, Told, tell
 
 # Documented: header 150, text of a section 3,000, 10 fields of 2,000, 10 elements in a context. We stay
 # below, because nobody reads more.
@@ -87,6 +87,9 @@ def reply(body: Any, *, is_repeat: bool = False) -> Message:
     blocks: list[Block] = [SectionBlock(text=MarkdownTextObject(text=said, verbatim=True))]
     if told.lines:
         blocks.append(_lines(told))
+    if told.holder is not None:
+        holder = MarkdownTextObject(text=_holder(told.holder), verbatim=True)
+        blocks.append(ContextBlock(elements=[holder]))
     if is_repeat:
         blocks.append(ContextBlock(elements=[_plain(_REPEAT, _CONTEXT)]))
     return Message(f"{mark} {_fallback(told)}", [block.to_dict() for block in blocks])
@@ -124,13 +127,23 @@ def _fallback(told: Told) -> str:
 
 
 def _when_and_links(told: Told) -> Sequence[str]:
-    parts = []
+    parts = [_holder(told.holder)] if told.holder is not None else []
     if told.began is not None:
         parts.append(_span(told.began, "Began between", "So since {} or longer"))
     elif told.seen is not None:
         parts.append(_span(told.seen, "Happened between", "Seen at {}"))
     links = (link(url, label) for label, url in told.links[:_LINKS])
     return [*parts, *(one for one in links if one is not None)]
+
+
+def _holder(holder: Holder) -> str:
+    """``Sam has it since Tuesday; nothing has moved since``."""
+    said = f"{mrkdwn(holder.by, _FIELD)} has it since {_date(holder.since)}"
+    moved = "it has moved since" if holder.moved else "nothing has moved since"
+    if holder.until is None:
+        return f"{said}; {moved}"
+    until = holder.until if isinstance(holder.until, str) else f"until {_date(holder.until)}"
+    return f"{said}; {moved}; no reminder {until}"
 
 
 def _span(looks: tuple[datetime | None, datetime], between: str, alone: str) -> str:

@@ -41,6 +41,18 @@ _MOST_CHANGES = 6
 _MOST_LINES = 20
 
 
+class Holder(msgspec.Struct, frozen=True):
+    """Who has taken an alert, and since when. ``until`` when nobody is reminded: a moment, or words.
+
+    ``moved`` says that something has moved since.
+    """
+
+    by: str
+    since: datetime
+    until: datetime | str | None = None
+    moved: bool = False
+
+
 class Told(msgspec.Struct, frozen=True):
     """An event in words: ``change`` is what moved, ``facts`` and ``ids`` are labels with their values.
 
@@ -59,6 +71,7 @@ class Told(msgspec.Struct, frozen=True):
     ids: tuple[tuple[str, str], ...] = ()
     seen: tuple[datetime | None, datetime] | None = None
     began: tuple[datetime | None, datetime] | None = None
+    holder: Holder | None = None
     note: str | None = None
     links: tuple[tuple[str, str], ...] = ()
     lines: tuple[tuple[str, str], ...] = ()
@@ -93,6 +106,7 @@ def tell(body: Any) -> Told:
         ids=ids,
         seen=_seen(at(data, "observed_between"), is_removal=verb == "removed"),
         began=_since(data),
+        holder=None if verb == "resolved" else _holder(data),
         note=None if verb == "resolved" else text(at(data, "note")),
         links=_links(data),
     )
@@ -119,7 +133,7 @@ def _together(type_: str, data: Any, entries: list[Any]) -> Told:
     return Told(
         title,
         severity=_end_of(data) if ended and not opened else str(at(data, "severity") or "info"),
-        ids=_present((("rule", at(data, "rule")),)),
+        ids=_present((("rule", at(data, "rule")), ("message", at(data, "message_id")))),
         note=text(at(data, "note")) if opened else None,
         links=_links(first) if at(data, "by") == "employer" else (),
         lines=(*lines, *([(f"and {rest:,} more", "")] if rest > 0 else [])),
@@ -129,7 +143,9 @@ def _together(type_: str, data: Any, entries: list[Any]) -> Told:
 def _line(entry: Any, told: Told) -> str:
     """``Acme Corp · Guardian needs attention (group 00123, Processing → Needs Attention)``."""
     number = at(entry, "data", "entity", "group_id")
-    more = ", ".join(part for part in (f"group {number}" if text(number) else None, told.change) if part)
+    holder = f"{told.holder.by} has it" if told.holder else None
+    parts = (f"group {number}" if text(number) else None, told.change, holder)
+    more = ", ".join(part for part in parts if part)
     return f"{told.title} ({more})" if more else told.title
 
 
@@ -143,6 +159,9 @@ def _how_many(data: Any, entries: list[Any], opened: int, ended: int) -> str:
     stand = ("needs attention" if opened == 1 else "need attention") if needs else "open"
     if not opened:
         return f"{ended:,} {noun} are {'completed' if _end_of(data) == 'completed' else 'over'}"
+    verbs = {at(entry, "type") for entry in entries}
+    if verbs == {"alert.acknowledged"}:
+        return f"{opened:,} {noun} have been taken"
     if ended:
         return f"{opened:,} of {opened + ended:,} {noun} still {stand}"
     return f"{opened:,} {noun} {still}{stand}"
@@ -206,11 +225,15 @@ def _change(verb: str, data: Any) -> str | None:
 def _alert_phrase(verb: str, data: Any) -> str:
     """How an alert stands, as the end of a sentence. Only what is completed is called so."""
     status, is_quiet = at(data, "entity", "status"), at(data, "alert", "unchanged") is True
+    if verb == "acknowledged":
+        return f"has been taken by {text(at(data, 'alert', 'acknowledged', 'by')) or 'somebody'}"
     if verb != "resolved":
-        still = "still " if verb == "reminder" else ""
+        still = "still " if verb in {"reminder", "released"} else ""
+        now = f"{still}needs attention" if status == "needs_attention" else f"is {still}{words(status)}"
         if is_quiet:
-            return f"{still}does not move: {words(status)}"
-        return f"{still}needs attention" if status == "needs_attention" else f"is {still}{words(status)}"
+            now = f"{still}does not move: {words(status)}"
+        before = {"released": "is nobody's again and ", "settled": "has settled and "}.get(verb, "")
+        return f"{before or ('is unstable and ' if _times(data) else '')}{now}"
     before = at(data, "from")
     move = f"{words(before)} → {words(status)}"
     moved = (
@@ -236,10 +259,27 @@ def _course(verb: str, data: Any, now: Any) -> str | None:
     is_move = before is not None and before != status and at(alert, "unchanged") is not True
     if verb == "opened" and is_move:
         parts.append(f"{words(before)} → {words(status)}")
+    if _times(data):
+        parts.append(f"came {_times(data)} times; what comes next is told once it has settled")
+        return ", ".join(parts)
     times = at(alert, "occurrence")
     if verb == "opened" and isinstance(times, int) and times > 1:
         parts.append(f"{ordinal(times)} time in 30 days")
     return (parts[0][:1].upper() + ", ".join(parts)[1:]) if parts else None
+
+
+def _times(data: Any) -> int:
+    """How often what is unstable has come; 0 where it is not."""
+    return _count(at(data, "alert", "unstable", "times"))
+
+
+def _holder(data: Any) -> Holder | None:
+    taken = at(data, "alert", "acknowledged")
+    by, since, until = text(at(taken, "by")), moment(at(taken, "at")), at(taken, "until")
+    if by is None or since is None:
+        return None
+    then = "until it changes" if until == "change" else moment(until)
+    return Holder(by, since, then, moved=moment(at(taken, "moved_at")) is not None)
 
 
 def _ending(data: Any) -> str | None:

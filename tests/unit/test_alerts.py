@@ -10,20 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.clock import from_iso, iso
-from notifier.core.alerts import (
-    Alert,
-    End,
-    Look,
-    Phase,
-    Step,
-    Subject,
-    Timing,
-    What,
-    dismissed,
-    observe,
-    removed,
-    tick,
-)
+from notifier.core.alerts import Alert, End, Look, Phase, Subject, Timing, What
+from notifier.core.course import Step, dismissed, observe, removed, tick
 from notifier.models import Kind
 
 START = datetime(2026, 11, 25, 9, 0, tzinfo=UTC)
