@@ -141,7 +141,7 @@ def snooze(
         if until == UNTIL_IT_CHANGES:
             return Taken(who, moment_text(now), UNTIL_IT_CHANGES)
         calendar = _calendar(loaded, alerts)
-        end = _end(until, for_, now, calendar)
+        end = snooze_end(until, for_, now, calendar)
         how = f"until {end.astimezone(calendar.zone):%Y-%m-%d %H:%M %Z}"
         return Taken(who, moment_text(now), moment_text(end))
 
@@ -160,7 +160,7 @@ def _count(alerts: Collection[Alert]) -> str:
     return "1 alert" if len(alerts) == 1 else f"{len(alerts)} alerts"
 
 
-def _end(until: str | None, for_: str | None, now: datetime, calendar: Calendar) -> datetime:
+def snooze_end(until: str | None, for_: str | None, now: datetime, calendar: Calendar) -> datetime:
     """When a snooze ends."""
     try:
         if for_ is not None:

@@ -152,6 +152,40 @@ def test_an_alert_opens_at_a_receiver_and_is_listed(place: Path, stage: Stage, r
     assert run(place, "alerts", "list", "--rule", "nobody").out.strip() == "no alerts"
 
 
+def test_an_alert_is_taken_snoozed_and_given_back(place: Path, stage: Stage, receiver: Receiver) -> None:
+    rules = (
+        "  - name: needs\n    while: {entity: group_connection, status: needs_attention}\n"
+        "    include_existing: no\n    notify: [backend]\n"
+    )
+    write_config(place, stage, webhook("backend", receiver), rules)
+    with Worker(place, place / "notifier.yaml") as worker:
+        worker.until_polled()
+        _, group = stage.trouble()
+        wait_until(lambda: group in _about(receiver, "alert.opened"), "the alert is told")
+        alerts = run(place, "alerts", "list", "--json").json()
+        [id_] = [one["id"] for one in alerts if one["entity"]["id"] == group]
+        assert "1 alert taken by Sam" in run(place, "alerts", "ack", id_, "--by", "Sam").out
+        wait_until(lambda: group in _about(receiver, "alert.acknowledged"), "who has it is told")
+        assert id_ not in run(place, "alerts", "list", "--free").out
+        said = run(place, "alerts", "snooze", id_, "--until", "change", "--by", "Alex")
+        assert said.out.strip() == "1 alert taken by Alex with the next poll, and snoozed until it changes"
+        assert "snoozed until 2" in run(place, "alerts", "snooze", id_, "--for", "7d").out
+        assert run(place, "alerts", "ack", id_, "--undo").code == 0
+        wait_until(lambda: group in _about(receiver, "alert.released"), "that nobody has it is told")
+        assert id_ in run(place, "alerts", "list", "--free").out
+        assert worker.stop() == 0
+    for wrong, why in (
+        (["ack", "alert_none"], "no open alert or message has the id alert_none"),
+        (["ack", id_, "--by", " "], "--by: write a name"),
+        (["snooze", id_], "say either --until or --for"),
+        (["snooze", id_, "--until", "soon"], "write change, tomorrow, 2026-12-01"),
+        (["snooze", id_, "--until", "2020-01-01"], "is not within the next 90 days"),
+        (["snooze", id_, "--for", "91d"], "is not within the next 90 days"),
+    ):
+        told = run(place, "alerts", *wrong)
+        assert (told.code, why in told.err) == (2, True), told
+
+
 def test_a_silence_is_added_listed_and_ended(place: Path, stage: Stage, receiver: Receiver) -> None:
     write_config(place, stage, webhook("backend", receiver))
     with Worker(place, place / "notifier.yaml") as worker:
