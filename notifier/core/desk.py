@@ -315,7 +315,7 @@ class Desk:
         rule = self._rules.get(group.rule)
         until = shifted(self._now, rule.group_window) if rule else self._now
         news = self._begin(
-            place, group.rule, group.by, group.value, message_id(place, group.by, first.id, self._now)
+            place, group.rule, group.by, group.value, message_id(place, group.by, *_founded_by(first))
         )
         news.message = msgspec.structs.replace(news.message, until=until, previous=group.before)
         return news
@@ -327,7 +327,7 @@ class Desk:
         return news
 
     def _begin_net(self, place: str, founder: str) -> _News:
-        id_ = message_id(place, By.NET, self._alerts[founder].id, self._now)
+        id_ = message_id(place, By.NET, *_founded_by(self._alerts[founder]))
         return self._begin(place, "", By.NET, "", id_)
 
     def _of(self, message: Message) -> _News:
@@ -392,6 +392,12 @@ class Desk:
 def _oldest_first(said: Occurrence) -> tuple[str, ...]:
     subject = said[0].subject
     return said[0].opened_at or "", subject.connection, subject.kind, subject.id
+
+
+def _founded_by(alert: Alert) -> tuple[str, str]:
+    """What tells the first alert of a message from all others, at this point of its course."""
+    occurrence = alert if alert.id else alert.ended or alert
+    return occurrence.id, str(alert.said)
 
 
 def _place_of(alert: Alert, place: str) -> tuple[Any, ...]:

@@ -77,7 +77,10 @@ def place_of(target: Target) -> str:
 
 
 def message_id(*founded_by: str) -> str:
-    """The id of a message, from what began it, and when: no two have the same."""
+    """The id of a message, from what began it and nothing else.
+
+    So what is begun again after the store lost its last second has the same one.
+    """
     return "msg_" + digest(founded_by)
 
 

@@ -67,10 +67,12 @@ def judge(
     ``buried`` ids that were dead letters at some time: replayed, they come after what is later.
     """
     events = [body for body in history if not body["type"].startswith("notifier.")]
+    steps = [*filter(_is_step, events)]
     verdict = Verdict(
-        lost=_not_as_the_source(before, after, events),
-        invented=[*_out_of_thin_air(before, events, shown, gone), *_numbers(events)],
+        lost=_not_as_the_source(before, after, steps),
+        invented=[*_out_of_thin_air(before, steps, shown, gone), *_numbers(steps)],
     )
+    place = {body["data"]["id"]: at for at, body in enumerate(events)}
     committed = {body["data"]["id"]: body for body in events}
     for sink, bodies in arrived.items():
         mine = [body for body in bodies if not body["type"].startswith("notifier.")]
@@ -84,9 +86,50 @@ def judge(
             if body["data"]["id"] not in committed
         ]
         verdict.invented += [f"{sink} got two bodies under {id_}" for id_ in _with_two_bodies(mine)]
-        verdict.misordered += [f"{sink}: {id_}" for id_ in sorted(out_of_sequence(on_time))]
+        verdict.misordered += [
+            f"{sink}: {id_}" for id_ in sorted(out_of_sequence([*filter(_is_step, on_time)]))
+        ]
+        verdict.misordered += [f"{sink}: alerts of {id_}" for id_ in sorted(_out_of_place(on_time, place))]
         verdict.repeats += len(ids) - len(set(ids))
     return verdict
+
+
+def _is_step(body: Body) -> bool:
+    """Whether it tells of a transition, not of an alert."""
+    return not body["type"].startswith("alert.")
+
+
+def _out_of_place(bodies: Iterable[Body], place: Mapping[str, int]) -> set[str]:
+    """Connections of which a receiver first heard of alerts in another order than that of the history."""
+    last: dict[str, int] = {}
+    wrong, seen = set(), set()
+    for body in bodies:
+        id_, connection = body["data"]["id"], body["data"]["connection"]["id"]
+        if _is_step(body) or id_ in seen or id_ not in place:
+            continue
+        seen.add(id_)
+        if place[id_] < last.get(connection, -1):
+            wrong.add(connection)
+        last[connection] = place[id_]
+    return wrong
+
+
+def open_alerts(history: Iterable[Body]) -> tuple[set[str], list[str]]:
+    """The entities with an open alert after all that was committed, and what makes no sense in between.
+
+    For one rule.
+    """
+    alerts: set[str] = set()
+    wrong = []
+    for body in history:
+        kind, _, what = body["type"].partition(".")
+        if kind != "alert" or what == "reminder":
+            continue
+        id_ = body["data"]["entity"]["id"]
+        if (what == "opened") is (id_ in alerts):
+            wrong.append(f"{what}, and was {'open' if id_ in alerts else 'not'}: {id_}")
+        (alerts.add if what == "opened" else alerts.discard)(id_)
+    return alerts, wrong
 
 
 def _words(body: Body) -> str:
@@ -158,7 +201,8 @@ async def examine(
     meta = await store.meta()
     words, wrong = Words(meta.words), []
     states = {id_: codec.decode(value, words) async for id_, value in store.all_states()}
-    events = [body for body in reversed(await store.history(newest=1_000_000)) if "entity" in body["data"]]
+    history = reversed(await store.history(newest=1_000_000))
+    events = [body for body in history if "entity" in body["data"] and _is_step(body)]
     try:
         believed = fold(before, told_by_connection(events))
     except (AssertionError, KeyError) as error:

@@ -13,6 +13,7 @@ import json
 import logging
 import random
 import secrets
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -29,12 +30,13 @@ from notifier.store.lanes import Lanes
 from notifier.store.scripts import text as text_of
 from notifier.store.state import StateStore
 from tests.e2e.oracle import statuses_of
-from tests.proof.oracle import examine, judge, shown_by
+from tests.proof.oracle import examine, judge, open_alerts, shown_by
 from tests.proof.simulated_store import StoreClient
 from tests.proof.simulated_world import EPOCH, NEVER, Machine, Network, World
 from tests.proof.simulation_faults import Faults, ForgetfulStore, Mutations, history_ids
 from tests.proof.simulation_parts import (
     KEYS,
+    PEOPLE,
     Kinds,
     Receiver,
     Replica,
@@ -79,7 +81,7 @@ class Trial:
         self.interval = self.rng.choice((60.0, 120.0, 180.0, 240.0))
         self.lease = timedelta(seconds=self.interval / self.rng.choice((1, 1, 2)))
         self._flaw = flaw
-        schedules = {"well": _SHORT, "flaky": _LONG, "sick": _LONG, "moody": _SHORT}
+        schedules = {"well": _SHORT, "flaky": _LONG, "sick": _LONG, "moody": _SHORT, PEOPLE: _SHORT}
         self.watch = Watch(self.world, schedules)
         self.network = Network(self.world, _LATENCY)
         self.source = Source(page_size=5)
@@ -259,11 +261,12 @@ class Trial:
             shown=shown_by(self.source.served),
             gone=self.mutations.gone,
             history=history,
-            arrived={sink: self._arrived(sink, dead_ids[sink]) for sink in self.receivers},
+            arrived={sink: self._arrived(sink, dead_ids[sink]) for sink in self.receivers if sink != PEOPLE},
             dead=dead_ids,
         )
         redis = self._client(_at_once)
         verdict.broken += self.watch.broken + self.world.unheard
+        verdict.broken += self._alerts(history, letters[PEOPLE])
         verdict.broken += self.do(examine(redis, state, KEYS, before))
         verdict.broken += [
             f"dead at {sink} without a reason: {letter.delivery.id} ({letter.reason}: {letter.message})"
@@ -285,6 +288,30 @@ class Trial:
         verdict.repeats = self.watch.counts["repeats"]
         return verdict
 
+    def _alerts(self, history: Sequence[Any], dead: Sequence[Any]) -> list[str]:
+        """Open is what needs attention at the source, and that is what people are shown, each once."""
+        children = {
+            child["id"]: child["status"]
+            for item in self.source.listed
+            for child in (*item["group_connections"], *item["events"])
+        }
+        needs = {id_ for id_, status in children.items() if status == "needs_attention"}
+        alerts, wrong = open_alerts(history)
+        wrong += [f"open, but does not need attention: {id_}" for id_ in alerts - needs]
+        wrong += [f"needs attention, and is not open: {id_}" for id_ in needs - alerts]
+        if any(letter.delivery.message for letter in dead):
+            return wrong  # what was to be shown lies there
+        shown = Counter(
+            one["data"]["entity"]["id"]
+            for _, body in self.watch.shown.values()
+            for one in _entries(json.loads(body))
+            if one["data"]["alert"]["end"] is None
+        )
+        self.watch.counts["shown open"] += len(shown)
+        wrong += [f"shown as open {count} times: {id_}" for id_, count in shown.items() if count > 1]
+        wrong += [f"shown as open, and is not: {id_}" for id_ in shown.keys() - alerts]
+        return wrong + [f"open, and not shown as such: {id_}" for id_ in alerts - shown.keys()]
+
     def _arrived(self, sink: str, dead: set[str]) -> list[dict[str, Any]]:
         """What a sink took, without replays, and without what was taken in a second that the store forgot,
         where it came again or died later."""
@@ -302,6 +329,12 @@ class Trial:
         replayed, taken = self.watch.replayed, self.watch.bodies[sink]
         arrived = {id_ for at, id_, _ in taken if at >= replayed.get((sink, id_), NEVER)}
         return arrived | {letter.delivery.id for letter in letters}
+
+
+def _entries(body: dict[str, Any]) -> list[dict[str, Any]]:
+    """The alerts that a message shows."""
+    entries: list[dict[str, Any]] = body["data"].get("entries", [body])
+    return entries
 
 
 async def _at_once(_name: str, act: Callable[[], Any], _args: Any) -> Any:

@@ -22,7 +22,7 @@ from notifier.core.results import PollResult
 from notifier.core.rules import Router
 from notifier.dispatcher import Dispatcher, Route
 from notifier.errors import StoreUnavailable
-from notifier.models import Delivery
+from notifier.models import Delivery, Part, Posted
 from notifier.poller.look import Settings, Tools
 from notifier.poller.loop import Hooks, Poller
 from notifier.poller.names import NameBook
@@ -119,13 +119,15 @@ class Receiver:
         self._deadly_id = id_ if self.deadly else ""
         return True
 
-    def take(self, machine: Machine, delivery: Delivery) -> Reply:
-        """A request arrives."""
+    def take(self, machine: Machine, delivery: Delivery, version: int) -> Reply:
+        """A request arrives; ``version`` is that of the message that it shows, if it does."""
         reply = self._react(delivery.id)
         if reply.status == 200:
             quickly = reply.delay is not None and reply.delay < _QUICKLY_S
             body = delivery.body.encode()
             self._watch.took(machine, self.name, delivery.id, body, is_answered=quickly)
+            if delivery.message is not None and delivery.part is Part.ROOT:
+                self._watch.shows(machine, delivery.message, version, body)
         return reply
 
     def _react(self, id_: str) -> Reply:
@@ -162,7 +164,7 @@ class SimulatedSink:
         self._receiver = receiver
         self._watch = watch
 
-    async def send(self, delivery: Delivery, _attempt: Attempt) -> Receipt:
+    async def send(self, delivery: Delivery, attempt: Attempt) -> Receipt:
         machine = self._machine
         self._watch.sending(machine, self.name, delivery.id)
         if self._receiver.kills(delivery.id):
@@ -174,13 +176,15 @@ class SimulatedSink:
                 machine,
                 f"sink:{self.name}",
                 "send",
-                lambda: self._receiver.take(machine, delivery),
+                lambda: self._receiver.take(machine, delivery, attempt.version),
                 patience=None,
             )
         except OSError as error:
             raise failure(error, self.name) from None
         if reply.status == 200:
-            return Receipt(reply.status)
+            is_root = delivery.part is Part.ROOT
+            posted = Posted("C1", str(delivery.message), attempt.version) if is_root else None
+            return Receipt(reply.status, posted=posted)
         wait = None if reply.rest is None else timedelta(seconds=reply.rest)
         raise refusal(reply.status, self.name, wait)
 
@@ -318,9 +322,21 @@ def _settings(interval: timedelta) -> Settings:
     )
 
 
+PEOPLE = "people"
+_RULES = """\
+  - {{name: everything, when: {{}}, notify: [{programs}]}}
+  - {{name: reports, when: {{type: "notifier.*"}}, notify: [{programs}]}}
+  - name: needs
+    while: {{entity: [group_connection, milestone], status: needs_attention}}
+    include_existing: each
+    notify: [{programs}, {people}]
+"""
+
+
 def config_for(sinks: Sequence[str]) -> Any:
-    """Everything goes to every sink."""
-    rule = "  - name: {}\n    when: {}\n    notify: [{}]\n"
-    names = ", ".join(sinks)
-    rules = rule.format("everything", "{}", names) + rule.format("reports", '{type: "notifier.*"}', names)
-    return config_with(rules, "".join(f"  {name}: {{type: console}}\n" for name in sinks))
+    """Everything goes to every sink; people hear of alerts."""
+    programs = [name for name in sinks if name != PEOPLE]
+    rules = _RULES.format(programs=", ".join(programs), people=PEOPLE)
+    kinds = dict.fromkeys(programs, "{type: console}")
+    kinds[PEOPLE] = '{type: slack, token: xoxb-1, channel: "#people"}'
+    return config_with(rules, "".join(f"  {name}: {kind}\n" for name, kind in kinds.items()))

@@ -55,6 +55,7 @@ class Watch:
         self.poller = ""  # the place of who committed last
         self.complete_at = 0.0  # when the last Complete poll ended
         self.bodies: dict[str, list[tuple[float, str, bytes]]] = defaultdict(list)  # taken, by sink
+        self.shown: dict[str, tuple[int, bytes]] = {}  # by message: version and body
         self.replayed: dict[tuple[str, str], float] = {}
         self.refused: set[tuple[str, str]] = set()  # deliveries that their receiver refused for good
         self._kills: Counter[tuple[str, str]] = Counter()
@@ -254,6 +255,12 @@ class Watch:
         before.append(Taken(self.world.now, machine, is_answered))
         self.bodies[sink].append((self.world.now, id_, body))
         self.note(machine.place, sink, "took", id_)
+
+    def shows(self, machine: Machine, message: str, version: int, body: bytes) -> None:
+        """A message shows this from now on. Who stood still before it sent shows what is past: a limit."""
+        before = self.shown.get(message, (0, b""))[0]
+        if version >= before or not self._was_hit(machine, self.world.now):
+            self.shown[message] = version, body
 
     def _is_in_doubt(self, taken: Taken) -> bool:
         """Whether the answer was lost, or its sender or what the sender talks to was hit then."""

@@ -170,8 +170,13 @@ class OwnClock(StateStore):
 
 
 FENCE = "if lease[1] ~= fence or lease[2] ~= holder then return {'fenced'} end"
+PAGE = "put(sink, 'page:' .. ARGV[entry + 1], ARGV[entry + 2])"
 FLAWS = {
     "no fence": Flaw("commit", FENCE),
+    "alerts that are not kept": Flaw("commit", "put(KEYS[6], ARGV[entry], ARGV[entry + 1])"),
+    "messages that are not shown anew": Flaw(
+        "commit", PAGE, f"if not redis.call('HGET', sink, 'page:' .. ARGV[entry + 1]) then {PAGE} end"
+    ),
     "a claim without an end": Flaw("claim", "now + hold", "now + hold * 10000"),
     "settled before sent": Flaw(kinds=Kinds(dispatcher=SettlesFirst)),
     "suspects together": Flaw(kinds=Kinds(dispatcher=Together)),
