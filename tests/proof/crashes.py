@@ -25,7 +25,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from tests.e2e.oracle import statuses_of
+from tests.e2e.oracle import Snapshot, statuses_of
 from tests.proof import oracle
 from tests.proof.opcodes import Opcodes
 from tests.proof.scenes import SCENES, Props, Scene, Stage
@@ -124,7 +124,7 @@ async def to_rest(rig: Rig) -> None:
     await rig.poll(4)
     for _ in range(_ROUNDS):
         await rig.deliver(_PATIENCE)
-        if not await rig.redis.zcard(rig.keys.lanes("backend")):
+        if not sum([await rig.redis.zcard(rig.keys.lanes(sink)) for sink in rig.sinks]):
             return
         rig.clock.advance(30)
 
@@ -169,6 +169,7 @@ async def emptied(given: Props) -> None:
     async with client(given.socket) as redis:
         await redis.flushall()
     Path(given.taken).write_bytes(b"")
+    Path(given.shown).write_bytes(b"")
 
 
 async def _examined(scene: Scene, given: Props) -> list[str]:
@@ -192,18 +193,36 @@ async def rested(
         before, after = moments[0], statuses_of(stage.rig.account.listed)
         await to_rest(stage.rig)
         attempts = await stage.rig.lanes.attempts(newest=10_000)
+        history = list(reversed(await stage.rig.store.history(newest=10_000)))
         verdict = oracle.judge(
             before=before,
             after=after,
             shown=_shown(*moments, after),
             gone=scene.gone,
-            history=list(reversed(await stage.rig.store.history(newest=10_000))),
+            history=history,
             arrived={"backend": oracle.decoded(Path(given.taken).read_bytes().splitlines())},
             buried={attempt["id"] for attempt in attempts if attempt["outcome"] == "dead"},
             dead={"backend": {x.delivery.id for x in await stage.rig.lanes.dead_letters("backend")}},
         )
         verdict.broken += await oracle.examine(redis, stage.rig.store, stage.rig.keys, before)
+        if "people" in stage.rig.sinks:
+            verdict.broken += _alerts(history, after, given)
         return verdict
+
+
+def _alerts(history: list[dict[str, Any]], after: Snapshot, given: Props) -> list[str]:
+    """Open is what needs attention, and that is what people are shown; what was taken, was taken once."""
+    alerts, wrong = oracle.open_alerts(history)
+    needs = {id_ for of in after.values() for id_, status in of.items() if status == "needs_attention"}
+    if alerts != needs:
+        wrong.append(f"open is {sorted(alerts)}, and what needs attention {sorted(needs)}")
+    shown = {
+        page["message"]: page["show"] for page in oracle.decoded(Path(given.shown).read_bytes().splitlines())
+    }
+    taken = [body for body in history if body["type"] == "alert.acknowledged"]
+    if len(taken) > 1:
+        wrong.append(f"taken {len(taken)} times")
+    return wrong + oracle.shown_alerts(alerts, shown.values())
 
 
 def _shown(*moments: Any) -> dict[str, list[Any]]:

@@ -70,7 +70,7 @@ def judge(
     steps = [*filter(_is_step, events)]
     verdict = Verdict(
         lost=_not_as_the_source(before, after, steps),
-        invented=[*_out_of_thin_air(before, steps, shown, gone), *_numbers(steps)],
+        invented=[*_out_of_thin_air(before, steps, shown, gone), *_twice(events), *_numbers(steps)],
     )
     place = {body["data"]["id"]: at for at, body in enumerate(events)}
     committed = {body["data"]["id"]: body for body in events}
@@ -123,13 +123,26 @@ def open_alerts(history: Iterable[Body]) -> tuple[set[str], list[str]]:
     wrong = []
     for body in history:
         kind, _, what = body["type"].partition(".")
-        if kind != "alert" or what == "reminder":
+        if kind != "alert" or what not in {"opened", "resolved"}:
             continue
         id_ = body["data"]["entity"]["id"]
         if (what == "opened") is (id_ in alerts):
             wrong.append(f"{what}, and was {'open' if id_ in alerts else 'not'}: {id_}")
         (alerts.add if what == "opened" else alerts.discard)(id_)
     return alerts, wrong
+
+
+def shown_alerts(alerts: Collection[str], pages: Iterable[Body]) -> list[str]:
+    """What is wrong where people are shown these pages, and these entities have open alerts."""
+    shown = Counter(
+        one["data"]["entity"]["id"]
+        for page in pages
+        for one in page["data"].get("entries", [page])
+        if one["data"]["alert"]["end"] is None
+    )
+    wrong = [f"shown as open {count} times: {id_}" for id_, count in shown.items() if count > 1]
+    wrong += [f"shown as open, and is not: {id_}" for id_ in shown.keys() - set(alerts)]
+    return wrong + [f"open, and not shown as such: {id_}" for id_ in set(alerts) - shown.keys()]
 
 
 def _words(body: Body) -> str:
@@ -171,14 +184,18 @@ def _out_of_thin_air(
     return wrong
 
 
-def _numbers(events: Sequence[Body]) -> list[str]:
-    """Ids that come twice, and sequences of connections with a gap."""
+def _twice(events: Sequence[Body]) -> list[str]:
+    """Ids that come twice."""
     counts = Counter(body["data"]["id"] for body in events)
-    wrong = [f"committed {count} times: {id_}" for id_, count in counts.items() if count > 1]
+    return [f"committed {count} times: {id_}" for id_, count in counts.items() if count > 1]
+
+
+def _numbers(events: Sequence[Body]) -> list[str]:
+    """Sequences of connections with a gap."""
     sequences: dict[str, list[int]] = defaultdict(list)
     for body in events:
         sequences[body["data"]["connection"]["id"]].append(body["data"]["sequence"])
-    return wrong + [
+    return [
         f"{id_} has the sequence {numbers}"
         for id_, numbers in sequences.items()
         if numbers != list(range(numbers[0], numbers[0] + len(numbers)))

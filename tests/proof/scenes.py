@@ -9,6 +9,7 @@ having been there.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 from collections.abc import Awaitable, Callable
@@ -18,16 +19,20 @@ from unittest import mock
 
 import msgspec
 
+from notifier.core.alerts import Taken, Taking, moment_text
 from notifier.core.removals import Guard
 from notifier.core.retry import WEBHOOK_SCHEDULE
 from notifier.dispatcher import Dispatcher, Route
 from notifier.errors import PermanentFailure, TemporaryFailure
+from notifier.models import Part, Posted
 from notifier.poller import baseline, commits
+from notifier.poller.inbox import TAKE
 from notifier.sinks.contract import Receipt
 from notifier.sinks.session import Sessions
 from notifier.sinks.webhook import WebhookSink
 from tests.support.account import Account, connection, group, milestone
 from tests.support.clock import FakeClock
+from tests.support.configs import config_with
 from tests.support.rig import Rig
 
 SECRET = "whsec_Y2FuYXJ5LXdlYmhvb2stc2VjcmV0LTA4MTU="
@@ -58,12 +63,28 @@ class FileSink:
         os.close(self._file)
 
 
+class PeopleSink(FileSink):
+    """The same for messages: what each shows, in the order in which it was changed."""
+
+    async def send(self, delivery, attempt) -> Receipt:
+        if delivery.part is not Part.ROOT:
+            return Receipt(status=200)
+        page = {"message": delivery.message, "show": json.loads(delivery.body)}
+        os.write(self._file, json.dumps(page).encode() + b"\n")
+        return Receipt(status=200, posted=Posted("C1", str(delivery.message), attempt.version))
+
+
 class Props(msgspec.Struct, frozen=True):
     """What a scene's processes share: the store's socket, the file of what was taken, a webhook receiver."""
 
     socket: str
     taken: str
     receiver_url: str
+
+    @property
+    def shown(self) -> str:
+        """The file of what people were shown."""
+        return self.taken + ".shown"
 
 
 class Stage(msgspec.Struct, frozen=True):
@@ -91,13 +112,16 @@ class Scene(msgspec.Struct, frozen=True):
     gone: frozenset[str] = frozenset()
     guard: Guard = Guard(0.05, 5)
     cut_off: int = 0
+    config: Any = None  # None: everything goes to backend
 
     def stage(self, redis: Any, props: Props) -> Stage:
         """A worker that knows nothing yet, and the source as it is before the change."""
         account = self.account()
         clock = FakeClock()
-        rig = Rig(redis, clock, account, guard=self.guard)
+        rig = Rig(redis, clock, account, self.config, guard=self.guard)
         rig.sinks["backend"] = FileSink(props.taken)
+        if "people" in rig.sinks:
+            rig.sinks["people"] = PeopleSink(props.shown, "people")
         return Stage(rig, clock, lambda: self.change(account), props)
 
     def account(self) -> Account:
@@ -235,6 +259,36 @@ async def _stop_at_work(stage: Stage) -> None:
         parts.create_task(stop_after_a_poll())
 
 
+async def _watching_alerts(stage: Stage) -> None:
+    """An alert is open and told; then the source changes."""
+    await stage.rig.poll(2)
+    await stage.rig.deliver()
+    stage.change()
+
+
+async def _tell_of_alerts(stage: Stage) -> None:
+    """Somebody takes the alert that is open, others open; people and programs are told."""
+    rig = stage.rig
+    taken = Taken("Sam", moment_text(rig.store.now()))
+    ids = [alert.id for alert in (await rig.store.alerts()).values()]
+    await rig.store.write_inbox(TAKE, msgspec.to_builtins(Taking(tuple(ids), taken)))
+    await rig.poll()
+    await rig.deliver()
+
+
+ALERTS = config_with(
+    """\
+  - {name: everything, when: {}, notify: [backend]}
+  - name: needs
+    while: {entity: [group_connection, milestone], status: needs_attention}
+    include_existing: each
+    notify: [backend, people]
+""",
+    """\
+  backend: {type: console}
+  people: {type: slack, token: xoxb-1, channel: "#people"}
+""",
+)
 SCENES = {
     scene.name: scene
     for scene in (
@@ -248,6 +302,7 @@ SCENES = {
         Scene("takeover", _trouble, _another_died, _poll),
         Scene("removal", _leave, _absent_once, _poll, frozenset({"c3", "g1b"})),
         Scene("approval", _mostly_leave, _held, _poll, frozenset({"c1", "c2"}), Guard(0, 0)),
+        Scene("alerts", _trouble, _watching_alerts, _tell_of_alerts, config=ALERTS),
         Scene("shutdown", _trouble, _owing, _stop_at_work, cut_off=1),
     )
 }

@@ -13,7 +13,6 @@ import json
 import logging
 import random
 import secrets
-from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -30,7 +29,7 @@ from notifier.store.lanes import Lanes
 from notifier.store.scripts import text as text_of
 from notifier.store.state import StateStore
 from tests.e2e.oracle import statuses_of
-from tests.proof.oracle import examine, judge, open_alerts, shown_by
+from tests.proof.oracle import examine, judge, open_alerts, shown_alerts, shown_by
 from tests.proof.simulated_store import StoreClient
 from tests.proof.simulated_world import EPOCH, NEVER, Machine, Network, World
 from tests.proof.simulation_faults import Faults, ForgetfulStore, Mutations, history_ids
@@ -301,16 +300,7 @@ class Trial:
         wrong += [f"needs attention, and is not open: {id_}" for id_ in needs - alerts]
         if any(letter.delivery.message for letter in dead):
             return wrong  # what was to be shown lies there
-        shown = Counter(
-            one["data"]["entity"]["id"]
-            for _, body in self.watch.shown.values()
-            for one in _entries(json.loads(body))
-            if one["data"]["alert"]["end"] is None
-        )
-        self.watch.counts["shown open"] += len(shown)
-        wrong += [f"shown as open {count} times: {id_}" for id_, count in shown.items() if count > 1]
-        wrong += [f"shown as open, and is not: {id_}" for id_ in shown.keys() - alerts]
-        return wrong + [f"open, and not shown as such: {id_}" for id_ in alerts - shown.keys()]
+        return wrong + shown_alerts(alerts, [json.loads(body) for _, body in self.watch.shown.values()])
 
     def _arrived(self, sink: str, dead: set[str]) -> list[dict[str, Any]]:
         """What a sink took, without replays, and without what was taken in a second that the store forgot,
@@ -329,12 +319,6 @@ class Trial:
         replayed, taken = self.watch.replayed, self.watch.bodies[sink]
         arrived = {id_ for at, id_, _ in taken if at >= replayed.get((sink, id_), NEVER)}
         return arrived | {letter.delivery.id for letter in letters}
-
-
-def _entries(body: dict[str, Any]) -> list[dict[str, Any]]:
-    """The alerts that a message shows."""
-    entries: list[dict[str, Any]] = body["data"].get("entries", [body])
-    return entries
 
 
 async def _at_once(_name: str, act: Callable[[], Any], _args: Any) -> Any:
