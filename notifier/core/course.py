@@ -86,6 +86,10 @@ def tick(alert: Alert, timing: Timing, now: str) -> Step:
     """The alert after time has passed, where its entity was seen to be as before."""
     if alert.due is None or alert.due > now:
         return Step(alert)
+    if alert.phase is Phase.PENDING and alert.unstable is not None:
+        opens = timing.due(alert.since, is_existing=alert.existing)
+        if opens > now:  # it has settled, waiting
+            return Step(msgspec.structs.replace(alert, unstable=None, due=opens))
     if alert.phase is Phase.PENDING:
         return _opened(alert, timing, now)
     if alert.unstable is not None:
@@ -134,8 +138,9 @@ def _begin(before: Alert | None, rule: str, timing: Timing, subject: Subject, lo
             past=ended and msgspec.structs.replace(ended, times=(), told={}, last={}, past=None),
         )
     step = tick(alert, timing, look.at)
-    if step.what is None and alert.unstable is not None:  # waiting, it has settled
-        return Step(msgspec.structs.replace(alert, unstable=None))
+    if step.what is None and alert.unstable is not None and alert.due is not None:
+        settles = shifted((alert.past and alert.past.ended_at) or look.at, _SETTLED)
+        return Step(msgspec.structs.replace(alert, due=min(alert.due, settles)))
     return step
 
 

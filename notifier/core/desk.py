@@ -207,7 +207,8 @@ class Desk:
         before, now = self._book.get(key), self._alerts[key]
         if before is None:
             return False
-        return (before.subject.fields, before.subject.above) != (now.subject.fields, now.subject.above)
+        was, is_now = before.subject, now.subject
+        return (before.phase, was.fields, was.above) != (now.phase, is_now.fields, is_now.above)
 
     def _hand_over(self, keys: Iterable[str]) -> None:
         """Where an alert ended with its rule, and another's is about the same, its message goes on."""
@@ -315,7 +316,7 @@ class Desk:
         rule = self._rules.get(group.rule)
         until = shifted(self._now, rule.group_window) if rule else self._now
         news = self._begin(
-            place, group.rule, group.by, group.value, message_id(place, group.by, *_founded_by(first))
+            place, group.rule, group.by, group.value, message_id(place, group.by, *_founded_by(first, place))
         )
         news.message = msgspec.structs.replace(news.message, until=until, previous=group.before)
         return news
@@ -327,7 +328,7 @@ class Desk:
         return news
 
     def _begin_net(self, place: str, founder: str) -> _News:
-        id_ = message_id(place, By.NET, *_founded_by(self._alerts[founder]))
+        id_ = message_id(place, By.NET, *_founded_by(self._alerts[founder], place))
         return self._begin(place, "", By.NET, "", id_)
 
     def _of(self, message: Message) -> _News:
@@ -394,10 +395,13 @@ def _oldest_first(said: Occurrence) -> tuple[str, ...]:
     return said[0].opened_at or "", subject.connection, subject.kind, subject.id
 
 
-def _founded_by(alert: Alert) -> tuple[str, str]:
-    """What tells the first alert of a message from all others, at this point of its course."""
+def _founded_by(alert: Alert, place: str) -> tuple[str, ...]:
+    """What tells the first alert of a message from all others, at this point of its course.
+
+    A message by which it was known there, and of which somebody has deleted the page, is another one.
+    """
     occurrence = alert if alert.id else alert.ended or alert
-    return occurrence.id, str(alert.said)
+    return occurrence.id, str(alert.said), alert.told.get(place, Told()).message
 
 
 def _place_of(alert: Alert, place: str) -> tuple[Any, ...]:

@@ -116,17 +116,47 @@ async def test_a_removal_is_told_at_once_though_it_was_unstable(make, account):
     assert said(rig)[3:] == ["resolved"]
 
 
-async def test_a_wait_for_the_time_of_the_rule_is_no_longer_unstable(make, account):
+async def test_a_wait_for_the_time_of_the_rule_counts_as_keeping_still(make, account):
+    rig = await begin(make, account, "for: 10m")
+    for _ in range(4):
+        await turn(rig, account, OPEN, minutes=12)
+        await turn(rig, account, OVER, minutes=2)
+    await rig.deliver()
+    assert said(rig) == ["opened", "resolved", "opened"]
+    await rig.poll(times=31)
+    await rig.deliver()
+    assert said(rig)[3:] == ["resolved"]
+
+
+async def test_its_message_shows_that_it_has_opened_again_after_a_wait(make, account):
+    rig = await begin(make, account, "for: 10m")
+    rig.delivers_at_once = True
+    for _ in range(2):
+        await turn(rig, account, OPEN, minutes=12)
+        await turn(rig, account, OVER, minutes=2)
+    message = list(rig.sinks["ops"].shown)[-1]
+    await turn(rig, account, OPEN, minutes=9)
+    assert rig.sinks["ops"].shown[message]["type"] == "alert.resolved"
+    await rig.poll(times=3)
+    assert rig.sinks["ops"].shown[message]["type"] == "alert.opened"
+
+
+async def test_a_wait_that_is_longer_than_it_takes_to_settle_tells_the_end(make, account):
     rig = await begin(make, account, "for: 10m")
     await turn(rig, account, OPEN, minutes=12)
     await turn(rig, account, OVER, minutes=2)
     await turn(rig, account, OPEN, minutes=12)
+    await turn(rig, account, OVER, minutes=25)
+    await turn(rig, account, OPEN, minutes=4)  # pending until 9 minutes from now
     await rig.deliver()
     assert said(rig) == ["opened", "resolved", "opened"]
-    await turn(rig, account, OVER, minutes=2)
-    await turn(rig, account, OPEN, minutes=2)  # pending
+    rig.restart()
+    await rig.poll(times=2)
     await rig.deliver()
     assert said(rig)[3:] == ["resolved"]
+    await rig.poll(times=5)
+    await rig.deliver()
+    assert said(rig)[4:] == ["opened"]
 
 
 async def test_what_is_not_seen_does_not_settle(make, account):
