@@ -96,9 +96,7 @@ async def look(config: Config, store: Stores) -> Outlook:
     if (meta.base_url, meta.api_version) != (config.source.base_url, config.source.api_version or ""):
         notes.append("the state is of another address or API version: a worker would take a new one first")
     if missing:
-        notes.append(
-            f"{missing:,} names are not known yet: their ids stand here, and rules on names may differ"
-        )
+        notes.append(f"{_many(missing, 'name')} not known yet: ids stand here, and rules on names may differ")
     found = first_look(router, states, origin, names, silences.values())
     return Outlook(found, meta.complete_at, len(states), tuple(notes))
 
@@ -156,9 +154,9 @@ def _told(config: Config, outlook: Outlook, wanted: set[str], most: int | None) 
         for target in rule.notify
     }
     order = {rule.name: at for at, rule in enumerate(config.rules)}
-    for one in sorted(outlook.preview.said, key=lambda one: order[one.rule]):
-        if one.rule in wanted:
-            said.setdefault(one.place, []).append(one)
+    mine = [one for one in outlook.preview.said if one.rule in wanted]
+    for one in sorted(mine, key=lambda one: order[one.rule]):
+        said.setdefault(one.place, []).append(one)
     return {
         "state_of": outlook.state_of,
         "connections": outlook.connections,

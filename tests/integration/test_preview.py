@@ -144,7 +144,6 @@ async def test_what_is_not_told_now_is_counted(make, account, capsys):
         "no": (1, 0, 1),
         "still": (0, 12, 0),
     }
-    assert "names are not known" in told["notes"][0]
     _show(told)
     said = capsys.readouterr().out
     assert "no: 1 alert would be told to nobody" in said
@@ -160,12 +159,43 @@ async def test_without_a_state_it_says_what_to_do(make):
         await look(rig.config, stores(rig))
 
 
+async def test_a_state_that_cannot_be_read_is_an_error_and_one_that_moves_is_read_again(
+    make, account, monkeypatch
+):
+    rig = make(rule())
+    employers(account, 6)
+    await rig.poll()
+    meta, read = await rig.store.meta(), rig.store.meta
+    stale = [msgspec.structs.replace(meta, words=[])]  # as before a commit that brought new ones
+
+    async def first_stale():
+        return stale.pop() if stale else await read()
+
+    monkeypatch.setattr(rig.store, "meta", first_stale)
+    assert (await look(rig.config, stores(rig))).connections == 6
+    stale += [msgspec.structs.replace(meta, words=[])] * 9
+    with pytest.raises(Failed, match="cannot be read"):
+        await look(rig.config, stores(rig))
+
+
 async def test_a_state_of_another_account_is_named(make, account):
     rig = make(rule())
     await rig.poll()
     source = rig.config.source.model_copy(update={"base_url": "https://other.test"})
     outlook = await look(rig.config.model_copy(update={"source": source}), stores(rig))
     assert "another address" in outlook.notes[0]
+
+
+async def test_names_that_no_worker_has_looked_up_are_not_asked_for(make, account):
+    rig = make(rule())
+    account.set_status("conn_1", "gc_1", "needs_attention")
+    await rig.poll()
+    asked = len(account.requests)
+    outlook = await look(rig.config, stores(rig))
+    assert outlook.notes == ("3 names not known yet: ids stand here, and rules on names may differ",)
+    assert len(account.requests) == asked
+    said = [one.body for one in outlook.preview.said if one.place == "backend"]
+    assert [body["data"]["carrier"] for body in said] == [{"id": "carr_1", "name": None}]
 
 
 # --- sinks in preview ---
