@@ -178,6 +178,14 @@ async def test_a_state_that_cannot_be_read_is_an_error_and_one_that_moves_is_rea
         await look(rig.config, stores(rig))
 
 
+async def test_what_was_removed_does_not_count(make, account):
+    rig = make(rule())
+    await rig.poll()
+    account.drop("conn_5")
+    await rig.poll(times=3)
+    assert (await look(rig.config, stores(rig))).connections == 5
+
+
 async def test_a_state_of_another_account_is_named(make, account):
     rig = make(rule())
     await rig.poll()

@@ -12,14 +12,15 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from notifier.config import warnings
-from notifier.config.templates import LONGEST, NAMES, rule_template
+from notifier.config.templates import LONGEST, NAMES, filled, rule_template
+from notifier.core.events import report
 from notifier.core.rules import Router
 from notifier.sinks.slack_message import render, reply
 from notifier.sinks.templated import values_of
 from tests.support.configs import config_with
 from tests.unit.test_config import GOOD as CONFIGURATION
 from tests.unit.test_config import assert_told, load_text
-from tests.unit.test_rules import SINKS, event
+from tests.unit.test_rules import ORIGIN, SINKS, event
 from tests.unit.test_sink_slack_message import (
     HOSTILE,
     MILESTONE,
@@ -212,7 +213,22 @@ def test_a_template_that_fails_after_all_is_told_once_and_our_words_serve():
         assert [line["event"] for line in logs] == ["template.failed"] * (1 - number)
 
 
-def test_programs_get_no_templates_and_reports_are_told_in_our_words():
+def test_nothing_grows_by_what_it_replaces_or_by_a_long_name():
+    ten = " | replace('a', 'aaaaaaaaaa')" * 6
+    assert len(filled("{{ 'a'" + ten + " }}", values_of(own()))) <= 4000
+    body = own()
+    body["data"]["connection"]["employer"]["name"] = "x" * 5000
+    assert values_of(body)["employer"] == "x" * 200
+
+
+def test_reports_are_told_in_our_words():
+    rules = '  - {name: r, when: {type: "notifier.*"}, title: t, message: m, notify: [ops]}'
+    said = report("notifier.drift", ORIGIN, nonce="1", message="Odd.", cause="c", severity="info")
+    [owed] = Router(config_with(rules, SINKS, "self_reports: []")).route(said).owed
+    assert render(json.loads(owed.delivery.body)).text == "ℹ️ Clasp answered something new (Odd.)"
+
+
+def test_programs_get_no_templates():
     rules = '  - {name: r, when: {}, title: "{{ employer }}", message: m, notify: [ops, backend]}'
     config = config_with(rules, SINKS)
     bodies = {owed.sink: json.loads(owed.delivery.body) for owed in Router(config).route(event()).owed}
