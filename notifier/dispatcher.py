@@ -214,7 +214,7 @@ class Dispatcher:
             rng=self._rng,
         )
         if error is None and receipt is not None:
-            outcome = msgspec.structs.replace(outcome, status=receipt.status)
+            outcome = msgspec.structs.replace(outcome, status=receipt.status, reason=receipt.reason)
         posted = receipt.posted if receipt else None
         unsure = claim.may_repeat or (isinstance(error, TemporaryFailure) and error.may_have_arrived)
         await self._settle(claim, outcome, seconds, posted, may_repeat=unsure)

@@ -52,6 +52,8 @@ def check(
     for warning in warnings(loaded):
         err.print(Text(f"warning: {warning}", style="yellow" if err.is_terminal else ""))
     say(f"{config}: {len(loaded.rules)} rules, {len(loaded.sinks)} sinks: fine")
+    for name in loaded.in_preview:
+        say(f"sink {name} is in preview: what it would send is written to standard output, nothing is sent")
     if online and not run_async(lambda: _online(loaded)):
         raise Failed("not everything answered as it should; see above")
 

@@ -49,7 +49,10 @@ def status(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False
                 "epoch": meta.epoch or None,
                 "known": meta.counts,
                 "held": msgspec.to_builtins(meta.held),
-                "sinks": {name: msgspec.to_builtins(health) for name, health in healths.items()},
+                "sinks": {
+                    name: {**msgspec.to_builtins(health), "is_preview": name in loaded.in_preview}
+                    for name, health in healths.items()
+                },
             }
         )
         return
@@ -65,7 +68,8 @@ def status(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False
     rows = [
         {
             "sink": name,
-            "state": _sink_state(health, is_configured=name in loaded.sinks),
+            "state": _sink_state(health, is_configured=name in loaded.sinks)
+            + (", in preview: nothing is sent" if name in loaded.in_preview else ""),
             "lanes waiting": health.waiting,
             "dead letters": health.dead,
             "last error": health.message,

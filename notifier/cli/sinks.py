@@ -134,6 +134,9 @@ def send_test(sink: SinkArgument, config: ConfigOption = DEFAULT_CONFIG) -> None
         receipt = run_async(lambda: _send(loaded, sink))
     except DeliveryError as error:
         raise Failed(f"{sink}: {error.reason}: {error}") from error
+    if receipt.reason == "preview":
+        say(f"{sink} is in preview: the message was written here and not sent")
+        return
     status = f" (HTTP {receipt.status})" if receipt.status else ""
     say(f"{sink} took the test message{status}")
 

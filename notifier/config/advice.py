@@ -38,11 +38,21 @@ def _rules(config: Config) -> Iterator[str]:
         reason = _never(rule)
         if reason:
             yield f"{who} can never match: {reason}"
+        if rule.title or rule.message:
+            yield from (f"{who} has words of its own: {reason}" for reason in _unread(config, rule))
         if _selection(rule).asks_names:
             if not config.source.enrich:
                 yield f"{who} asks for a name, and source.enrich is false: no name is ever known"
             if not rule.fallback:
                 yield f"{who} asks for a name and has no fallback: an unknown name means that nothing is sent"
+
+
+def _unread(config: Config, rule: RuleConfig) -> Iterator[str]:
+    """Why nobody reads the title and message of a rule, if so."""
+    if all(config.sinks[target.sink].type != "slack" for target in (*rule.notify, *rule.fallback)):
+        yield '"title" and "message" are for sinks of type slack, and it names none'
+    if rule.when is not None and _asked_types(rule.when) <= _REPORTS:
+        yield "what the notifier says of itself is told in other words than those of a rule"
 
 
 def _selection(rule: RuleConfig) -> Selection:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 _RELEASE = "not available in this release"
-_ALERT_KEYS = ("mention", "title", "message")
+_ALERT_KEYS = ("mention",)
 
 TOP: Mapping[str, str] = {
     "owners": f"owners are {_RELEASE}",
@@ -20,7 +20,7 @@ SINK: Mapping[str, str] = {
     "proxy": f"proxies are {_RELEASE}",
     "active": '"active" is for sinks of type slack; programs are told at any time',
     "min_severity": f'"min_severity" is {_RELEASE}; choose with rules which sink gets what',
-    "mode": f'"mode: preview" is {_RELEASE}',
+    "mode": '"mode" is for sinks of type slack and webhook; a console only writes anyway',
 }
 RULE: Mapping[str, str] = {key: f'"{key}" is {_RELEASE}' for key in _ALERT_KEYS}
 WHEN: Mapping[str, str] = {

@@ -157,5 +157,12 @@ class Config(Model):
     guards: GuardsConfig = GuardsConfig()
     """How much may disappear at once before a person is asked."""
 
+    @property
+    def in_preview(self) -> tuple[str, ...]:
+        """The sinks that send nothing and write what they would send."""
+        return tuple(
+            name for name, sink in self.sinks.items() if sink.type != "console" and sink.mode == "preview"
+        )
+
     directory: SkipJsonSchema[Path] = Path()
     """Not a key: the directory of the file, from which `embedded:DIR` is read."""

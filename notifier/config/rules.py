@@ -9,7 +9,7 @@ from datetime import timedelta
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from notifier.config.fields import (
     ONE_OR_MORE,
@@ -26,6 +26,7 @@ from notifier.config.fields import (
     word_from,
 )
 from notifier.config.sinks import slack_channel
+from notifier.config.templates import rule_template
 from notifier.config.words import EVENT_TYPES, FIELDS, REPORT_TYPES, SELF_REPORTS, SEVERITIES, UnknownWord
 from notifier.models import Kind
 
@@ -83,6 +84,11 @@ def _unreserved(value: Any) -> Any:
     return value
 
 
+def _template(value: str) -> str:
+    rule_template(value)
+    return value
+
+
 EventType = Annotated[
     str,
     BeforeValidator(_event_type),
@@ -100,6 +106,8 @@ FieldName = Annotated[
 ]
 Entities = Annotated[tuple[Annotated[Kind, word_from(Kind, "entity")], ...], *ONE_OR_MORE]
 Texts = Annotated[tuple[Text, ...], *ONE_OR_MORE]
+Title = Annotated[Text, AfterValidator(_template)]
+Message = Annotated[Paragraph, AfterValidator(_template)]
 Statuses = Annotated[tuple[Status, ...], *ONE_OR_MORE]
 TargetText = Annotated[
     Target, BeforeValidator(parse_target), WithJsonSchema({"type": "string", "pattern": r"^[^#]+(#.+)?$"})
@@ -209,6 +217,12 @@ class RuleConfig(Model):
 
     note: Paragraph | None = Field(default=None, max_length=2000)
     """A sentence for the reader of a Slack message: what to do."""
+
+    title: Title | None = None
+    """The headline of a Slack message, as a template: `{{ employer }} waits for {{ carrier }}`."""
+
+    message: Message | None = None
+    """The sentence below the headline of a Slack message, as a template."""
 
     for_: Span | None = Field(default=None, alias="for")
     """With `while`: it must have been so for this long before the alert opens. By default at once."""

@@ -99,6 +99,7 @@ def _header_value(value: Any) -> str:
     return content
 
 
+Mode = Annotated[Literal["live", "preview"], word_from(("live", "preview"), "mode")]
 ChannelText = Annotated[str, BeforeValidator(slack_channel)]
 SecretUrl = Annotated[SecretStr, secret_from(_url)]
 Excluded = Annotated[
@@ -164,6 +165,9 @@ class SlackConfig(_Sink):
     rate: Rate | None = 1.0
     """At most so many messages a second. Slack allows about one a second in a channel."""
 
+    mode: Mode = "live"
+    """`preview`: write to standard output what would be sent, and send nothing."""
+
     active: Annotated[ActiveConfig | None, BeforeValidator(_as_keys)] = None
     """A calendar: when alerts may disturb. What happens outside its hours is told in one message after."""
 
@@ -187,6 +191,9 @@ class WebhookConfig(_Sink):
 
     headers: dict[HeaderName, Annotated[SecretStr, secret_from(_header_value)]] = Field(default_factory=dict)
     """More headers, sent with every request."""
+
+    mode: Mode = "live"
+    """`preview`: write to standard output what would be sent, and send nothing."""
 
     allow_private_addresses: Switch = False
     """Whether the host may be on loopback or in a private network."""

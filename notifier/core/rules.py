@@ -105,10 +105,16 @@ class Router:
         return told_body(event, rule=name, severity=severity, exclude=self._exclude[sink], extra=extra)
 
     def _for_reader(self, event: Event, rule: RuleConfig | None) -> Mapping[str, Any]:
-        """What only messages for people carry: the rule's note, links into the operator's own tools."""
+        """What only messages for people carry: the rule's words, links into the operator's own tools."""
         extra: dict[str, Any] = {}
-        if rule is not None and rule.note:
-            extra["note"] = rule.note
+        if rule is not None:
+            is_about_entity = "entity" in event.data
+            words = {
+                "note": rule.note,
+                "headline": rule.title if is_about_entity else None,
+                "sentence": rule.message if is_about_entity else None,
+            }
+            extra |= {key: text for key, text in words.items() if text}
         employer = event.data.get("connection", {}).get("employer")
         links = {label: url for label, link in self._links.items() if (url := _filled(link, employer))}
         if links:

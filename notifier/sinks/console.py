@@ -41,15 +41,23 @@ class ConsoleSink:
 
     async def send(self, delivery: Delivery, attempt: Attempt) -> Receipt:  # noqa: ARG002
         """Write the event, once."""
+        stream = self._stream
+        if _is_terminal(stream):
+            await self._output(lambda: _show(stream, delivery))
+        else:
+            await self.write(delivery.body)
+        return Receipt()
+
+    async def write(self, line: str) -> None:
+        """Write a line as it is, once."""
+        await self._output(lambda: _write(self._stream, line + "\n"))
+
+    async def _output(self, write: Callable[[], None]) -> None:
         if self._writing is not None and not self._writing.done():
             raise TemporaryFailure(
                 "blocked", "nobody reads the console's output; the last line is still waiting"
             )
-        stream = self._stream
-        if _is_terminal(stream):
-            self._writing = _in_thread(lambda: _show(stream, delivery))
-        else:
-            self._writing = _in_thread(lambda: _write(stream, delivery.body + "\n"))
+        self._writing = _in_thread(write)
         try:
             async with asyncio.timeout(self.deadline.total_seconds()):
                 await asyncio.shield(self._writing)
@@ -57,7 +65,6 @@ class ConsoleSink:
             raise TemporaryFailure("timeout", "nobody reads the console's output") from None
         except (OSError, ValueError) as error:
             raise _fault(error) from None
-        return Receipt()
 
     async def probe(self) -> str:
         """Whether the stream is open."""

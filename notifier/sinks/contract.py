@@ -8,11 +8,13 @@ dispatcher cancels it there.
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
+from notifier.errors import PermanentFailure
 from notifier.models import Delivery, Posted
 
 
@@ -32,10 +34,14 @@ class Attempt(msgspec.Struct, frozen=True):
 
 
 class Receipt(msgspec.Struct, frozen=True):
-    """What a successful attempt left behind: an HTTP status, and where a living message is now."""
+    """What a successful attempt left behind: an HTTP status, and where a living message is now.
+
+    ``reason`` is a word for the ledger, where something was taken and not sent.
+    """
 
     status: int | None = None
     posted: Posted | None = None
+    reason: str = ""
 
 
 class Sink(Protocol):
@@ -58,3 +64,11 @@ class Sink(Protocol):
     async def close(self) -> None:
         """Release what the sink holds."""
         ...
+
+
+def body_of(delivery: Delivery) -> Any:
+    """The event that a delivery tells, read. Raises ``PermanentFailure``."""
+    try:
+        return json.loads(delivery.body)
+    except (ValueError, RecursionError):
+        raise PermanentFailure("unreadable_body", "the stored event is not JSON") from None

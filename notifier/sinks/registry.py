@@ -13,6 +13,7 @@ from notifier.config import Config, SinkConfig
 from notifier.config.sinks import ConsoleConfig, SlackConfig, WebhookConfig
 from notifier.sinks.console import ConsoleSink
 from notifier.sinks.contract import Sink
+from notifier.sinks.preview import PreviewSink
 from notifier.sinks.session import Sessions
 from notifier.sinks.slack import SlackSink
 from notifier.sinks.webhook import WebhookSink
@@ -33,6 +34,8 @@ async def build_sinks(config: Config) -> AsyncIterator[dict[str, Sink]]:
 
 def build(name: str, config: SinkConfig, *, sessions: Sessions) -> Sink:
     """One sink. Raises ``ConfigError``."""
+    if config.type != "console" and config.mode == "preview":
+        return PreviewSink(name, is_for_people=config.type == "slack", deadline=config.timeout)
     match config:
         case WebhookConfig():
             return WebhookSink(

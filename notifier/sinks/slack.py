@@ -7,7 +7,6 @@ its delivery's id as metadata, by which one whose answer was lost is found again
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from datetime import timedelta
@@ -16,7 +15,7 @@ from typing import Any
 from notifier.errors import ConfigError, DeliveryError, PermanentFailure, SinkFault
 from notifier.models import Delivery, Part, Posted
 from notifier.sinks import slack_errors
-from notifier.sinks.contract import Attempt, Receipt
+from notifier.sinks.contract import Attempt, Receipt, body_of
 from notifier.sinks.session import Sessions
 from notifier.sinks.slack_api import SlackApi
 from notifier.sinks.slack_message import Message, render, reply
@@ -68,7 +67,7 @@ class SlackSink:
         if self._webhook_url is not None:
             if delivery.part is Part.ROOT and attempt.posted is not None:
                 return Receipt()  # a webhook's message cannot be changed
-            message = render(_body_of(delivery), is_repeat=attempt.may_repeat)
+            message = render(body_of(delivery), is_repeat=attempt.may_repeat)
             status = await self._api.post(self._webhook_url, _inert(message), attempt.at)
             return _receipt(delivery, attempt, status=status)
         if posted is not None:
@@ -92,7 +91,7 @@ class SlackSink:
         if found is not None:
             return _receipt(delivery, attempt)
         is_repeat = attempt.may_repeat and not has_looked
-        body = _body_of(delivery)
+        body = body_of(delivery)
         metadata = {"event_type": _EVENT_TYPE, "event_payload": {"id": delivery.id}}
         arguments: dict[str, Any] = {"channel": channel, "metadata": metadata}
         if thread is None:
@@ -110,7 +109,7 @@ class SlackSink:
 
     async def _edit(self, delivery: Delivery, attempt: Attempt, posted: Posted) -> Receipt:
         """Change a message that was posted."""
-        message = render(_body_of(delivery), previous=await self._address(attempt.previous))
+        message = render(body_of(delivery), previous=await self._address(attempt.previous))
         arguments = {
             "channel": posted.channel,
             "ts": posted.ts,
@@ -195,13 +194,6 @@ def _receipt(
     if delivery.part is not Part.ROOT:
         return Receipt(status)
     return Receipt(status, Posted(channel, ts, attempt.version))
-
-
-def _body_of(delivery: Delivery) -> Any:
-    try:
-        return json.loads(delivery.body)
-    except (ValueError, RecursionError):
-        raise PermanentFailure("unreadable_body", "the stored event is not JSON") from None
 
 
 def _id_of(message: Mapping[str, Any]) -> Any:

@@ -1,5 +1,7 @@
 """An event's body -> the words in which people read it. Pure, and total: no body makes it fail.
 
+A rule's own title and message stand in the place of ours (``templated``).
+
 The texts still hold what the source said, letter for letter; making it harmless is the work of whoever
 shows it, for which ``values.clean`` is the common first step.
 """
@@ -12,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from notifier.sinks.templated import templated
 from notifier.sinks.values import LONGEST, at, length, moment, ordinal, text, utc, words
 
 _LABELS = {
@@ -77,8 +80,8 @@ class Told(msgspec.Struct, frozen=True):
     lines: tuple[tuple[str, str], ...] = ()
 
 
-def tell(body: Any) -> Told:
-    """The words for one event body."""
+def tell(body: Any, *, is_line: bool = False) -> Told:
+    """The words for one event body; ``is_line``: for a line among others, which holds no rule's message."""
     data = at(body, "data")
     type_ = str(at(body, "type") or "event")
     verb = type_.rpartition(".")[2]
@@ -99,9 +102,9 @@ def tell(body: Any) -> Told:
         change = _course(verb, data, at(body, "timestamp")) if is_alert else _change(verb, data)
         facts, ids = _facts(verb, data), _ids(data)
     return Told(
-        title,
+        templated(body, "headline") or title,
         severity=_ending(data) or str(at(data, "severity") or "info"),
-        change=change,
+        change=(None if is_line else templated(body, "sentence")) or change,
         facts=facts,
         ids=ids,
         seen=_seen(at(data, "observed_between"), is_removal=verb == "removed"),
@@ -114,7 +117,7 @@ def tell(body: Any) -> Told:
 
 def _together(type_: str, data: Any, entries: list[Any]) -> Told:
     """The words for several alerts in one message."""
-    told = [tell(entry) for entry in entries[:_MOST_LINES]]
+    told = [tell(entry, is_line=True) for entry in entries[:_MOST_LINES]]
     opened, ended, passed = (_count(at(data, name)) for name in ("opened", "ended", "passed"))
     first = at(entries[0], "data") if entries else None
     if type_ == "alert.net" and (opened or passed):

@@ -210,6 +210,42 @@ def test_a_silence_is_added_listed_and_ended(place: Path, stage: Stage, receiver
     assert run(place, "silence", "expire", "sil_none").code == 2
 
 
+def test_what_rules_would_say_is_shown_and_a_sink_in_preview_sends_nothing(
+    place: Path, stage: Stage, receiver: Receiver
+) -> None:
+    stage.trouble()
+    rules = (
+        "  - name: needs\n    while: {entity: group_connection, status: needs_attention}\n"
+        "    severity: warning\n    include_existing: each\n    notify: [backend]\n"
+        "  - name: everything\n    when: {}\n    notify: [backend]\n"
+    )
+    config = write_config(place, stage, webhook("backend", receiver, mode="preview"), rules)
+    early = run(place, "preview")
+    assert (early.code, "start `notifier run`" in early.err) == (1, True), early
+    checked = run(place, "check", "--online")
+    assert (checked.code, "sink backend is in preview" in checked.out) == (0, True), checked
+    with Worker(place, config) as worker:
+        worker.until_polled()
+        wait_until(lambda: '"alert.opened"' in worker.out, "the first look is written")
+        assert ", in preview: nothing is sent" in run(place, "status").out
+        assert run(place, "status", "--json").json()["sinks"]["backend"]["is_preview"]
+        attempts = run(place, "history", "--deliveries", "--json").json()
+        shown = run(place, "preview", "--json", "--full").json()
+        said = run(place, "preview", "--rule", "needs")
+        assert worker.stop() == 0
+    assert {(one["outcome"], one["reason"]) for one in attempts} == {("delivered", "preview")}
+    lines = [json.loads(line) for line in worker.out.splitlines()]
+    told = [line["body"]["data"]["entity"]["id"] for line in lines if line["event"] == "alert.opened"]
+    assert {line["type"] for line in lines} == {"preview"}
+    assert shown["places"]["backend"]["messages"] == len(shown["places"]["backend"]["shown"]) >= len(told) > 0
+    assert shown["moments"] == ["everything"]
+    assert (said.code, "needs attention" in said.out, "everything" in said.out) == (0, True, False), said
+    tried = run(place, "send-test", "backend")
+    assert (tried.code, "in preview" in tried.out) == (0, True), tried
+    assert run(place, "preview", "--rule", "nedes").code == 2
+    assert receiver.requests == []
+
+
 def _about(receiver: Receiver, type_: str) -> list[str]:
     """The entities of which a receiver was told this."""
     return [body["data"]["entity"]["id"] for body in receiver.bodies() if body["type"] == type_]

@@ -195,3 +195,14 @@ async def test_what_is_asked_for_while_the_whole_list_is_held_waits_until_alerts
     await rig.poll()
     assert await rig.store.inbox() == []
     assert ("acknowledged", "gc_1") in await alerts(rig)
+
+
+async def test_a_title_of_the_rules_own_does_not_hide_who_has_it(make, account):
+    rig = await opened(make, account, "title: '{{ employer }} waits'")
+    await take(rig, "gc_1")
+    await rig.poll()
+    await rig.deliver()
+    [[(_, body)]] = rig.sinks["ops"].threads.values()
+    assert "has been taken by Sam" in words(reply(body))
+    [page] = rig.sinks["ops"].shown.values()
+    assert "Acme Corp waits" in words(render(page))

@@ -34,7 +34,7 @@ class World:
     def config(self, *, root: str | None = None) -> dict:
         at = root or f"http://127.0.0.1:{self.receiver.port}"
         slack = root or self.slack.url
-        return {
+        configs = {
             "console": {"type": "console"},
             "webhook": {
                 "type": "webhook",
@@ -45,7 +45,9 @@ class World:
             },
             "slack": {"type": "slack", "token": TOKEN, "channel": "#carrier-ops", "api_url": f"{slack}/api"},
             "slack-hook": {"type": "slack", "webhook_url": f"{slack}/services/hush"},
-        }[self.kind]
+        }
+        kind, _, mode = self.kind.partition(" in ")
+        return {**configs[kind], **({"mode": mode} if mode else {})}
 
 
 @asynccontextmanager
@@ -54,7 +56,9 @@ async def a_world(kind: str):
         yield World(kind, receiver, slack)
 
 
-@pytest.fixture(params=["console", "webhook", "slack", "slack-hook"])
+@pytest.fixture(
+    params=["console", "webhook", "slack", "slack-hook", "webhook in preview", "slack in preview"]
+)
 async def world(request):
     async with a_world(request.param) as world:
         yield world
