@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -29,15 +29,16 @@ class Census:
 
     def move(self, id_: str, before: ConnectionState | None, after: ConnectionState | None) -> None:
         """A connection that was counted as ``before`` (None: not yet) is ``after`` now."""
-        steps = Counter(_places(id_, after))
-        steps.subtract(_places(id_, before))
-        for (carrier, employer), step in steps.items():
+        for carrier, employer in _places(id_, after):
             employers = self._at.setdefault(carrier, {})
-            employers[employer] = employers.get(employer, 0) + step
-            if not employers[employer]:
+            employers[employer] = employers.get(employer, 0) + 1
+        for carrier, employer in _places(id_, before):
+            employers = self._at.get(carrier, {})
+            employers[employer] = employers.get(employer, 0) - 1
+            if employers[employer] <= 0:
                 del employers[employer]
             if not employers:
-                del self._at[carrier]
+                self._at.pop(carrier, None)
 
     def employers(self, carrier: str) -> int:
         """How many employers have a live group connection at a carrier."""

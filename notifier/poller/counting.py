@@ -46,7 +46,7 @@ async def _taken(store: StateStore, words: Words) -> Census:
     census = Census()
     counted: set[str] = set()  # the store may show one twice
     async for id_, value in store.all_states():
-        if id_ not in counted and not codec.is_tombstone(value):
+        if id_ not in counted:
             counted.add(id_)
             census.move(id_, None, codec.decode(value, words))
     return census

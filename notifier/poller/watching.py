@@ -144,7 +144,7 @@ class Watching:
             self._is_hushed,
         )
         await self._look_up_alerts(desk.plan())
-        self._telling = desk.tell(await self._who_else(desk.named()))
+        self._telling = desk.tell(await self._who_else([*desk.named()]))
         return msgspec.structs.replace(
             last,
             alerts={**last.alerts, **self._telling.alerts},
@@ -152,9 +152,9 @@ class Watching:
             owed=[*last.owed, *self._telling.owed],
         )
 
-    async def _who_else(self, named: Iterable[Alert]) -> Affected:
+    async def _who_else(self, named: Collection[Alert]) -> Affected:
         """Who is affected at the carriers of these alerts; of how many, where it is more than one."""
-        alerts = {**dict(self._book.items()), **self.watch.written}
+        alerts = {**dict(self._book.items()), **self.watch.written} if named else {}
         affected = Affected(filter(None, alerts.values()))
         if affected.is_several(named):
             affected.census = await self._counting.census(self._tools.store, self._chain.words)

@@ -194,6 +194,34 @@ async def test_a_census_ends_with_its_state(eight, account):
     assert affected(rig)[-1] == (3, 4)
 
 
+async def test_a_reminder_of_what_was_there_at_the_first_look_says_it_too(eight, account):
+    rig = eight(rule(f"{ALONE}, remind: 10m"))
+    trouble(account, 0, 1, 2)
+    await rig.poll(times=13)
+    assert affected(rig)
+    assert set(affected(rig)) == {(3, 8)}
+
+
+async def test_a_connection_that_the_store_shows_twice_counts_once(eight, account, monkeypatch):
+    rig = eight()
+    await rig.poll(times=2)
+    states = rig.store.all_states
+
+    async def twice():
+        async for item in states():
+            yield item
+            yield item
+
+    monkeypatch.setattr(rig.store, "all_states", twice)
+    trouble(account, 0, 1)
+    await rig.poll()
+    monkeypatch.undo()
+    account["co_03"]["group_connections"][0]["carrier"] = "carr_other"
+    trouble(account, 2)
+    await rig.poll()
+    assert affected(rig) == [(2, 8), (2, 8), (3, 7)]
+
+
 @pytest.mark.parametrize("fault", ["store", "state"])
 async def test_where_no_census_can_be_taken_the_alert_is_told_without(eight, account, monkeypatch, fault):
     rig = eight()

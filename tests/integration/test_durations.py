@@ -101,6 +101,17 @@ async def test_what_is_removed_is_no_sample(make, account):
     assert await samples(rig) == {}
 
 
+async def test_what_is_over_is_not_told_what_is_usual(make, account):
+    rig = make(rule())
+    await rig.poll(times=2)
+    await known(rig, 10)
+    account.set_status("conn_1", "gc_1", "needs_attention")
+    await rig.poll()
+    account["conn_1"]["group_connections"].pop(0)  # removed with the status that it had
+    await rig.poll(times=3)
+    assert [one is None for one in usual(rig)] == [False, True]
+
+
 @pytest.mark.parametrize("after", [rule(what=NEEDS.replace("needs_attention", "review")), reports()])
 async def test_what_ends_with_its_rule_is_no_sample(make, account, after):
     rig = make(rule())

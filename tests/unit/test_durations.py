@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from notifier.config import While
 from notifier.core.alerts import Alert, Phase, Subject
-from notifier.core.durations import ENOUGH, KEPT, MOST_PAIRS, Durations, Sample
+from notifier.core.durations import ENOUGH, KEPT, MOST_PAIRS, Durations, Sample, sample
 from notifier.models import Kind
 
 PAIR = ("carr_1", "needs_attention")
@@ -79,3 +81,41 @@ def test_a_source_that_invents_carriers_fills_no_store():
         ("new_0", "pending"): (5,),
         ("carr_0", "pending"): (1, 2),
     }
+
+
+SEEN = msgspec.structs.replace(alert(), since_after="2026-11-25T08:59:00.000Z", was="pending")
+NEEDS = While(entity="group_connection", status="needs_attention")
+MOVED_ON = alert(status="processing").subject
+LATER = "2026-11-25T09:01:00.900Z"
+
+
+@pytest.mark.parametrize("phase", [Phase.PENDING, Phase.OPEN])
+def test_a_sample_is_how_long_it_was_seen_to_last_in_whole_seconds(phase):
+    seen = msgspec.structs.replace(SEEN, phase=phase)
+    assert sample(seen, NEEDS, MOVED_ON, LATER) == Sample(PAIR, 60)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"since_after": None},
+        {"phase": Phase.CLOSED},
+        {"quiet": True},
+        {"moved": True},
+        {"was": "needs_attention"},
+        {"subject": alert(carrier=None).subject},
+        {"subject": alert(status="review").subject},
+        {"subject": alert(kind=Kind.MILESTONE).subject},
+        {"since": "2026-11-25T09:02:00.000Z"},  # the clock was set back
+    ],
+)
+def test_what_was_not_seen_from_its_beginning_to_its_end_is_no_sample(other):
+    assert sample(msgspec.structs.replace(SEEN, **other), NEEDS, MOVED_ON, LATER) is None
+
+
+def test_what_lasts_or_is_asked_for_among_others_is_no_sample():
+    several = While(entity="group_connection", status=["needs_attention", "review"])
+    assert sample(None, NEEDS, MOVED_ON, LATER) is None
+    assert sample(SEEN, NEEDS, alert().subject, LATER) is None
+    assert sample(SEEN, several, MOVED_ON, LATER) is None
+    assert sample(SEEN, While(entity="group_connection"), MOVED_ON, LATER) is None

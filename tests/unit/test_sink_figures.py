@@ -99,6 +99,29 @@ def test_what_is_over_says_neither():
     assert {"Usually", "Also affected"}.isdisjoint(facts(over))
 
 
+@pytest.mark.parametrize(
+    "usual",
+    [
+        None,
+        [],
+        {},
+        {**USUAL, "p90_s": True},
+        {**USUAL, "median_s": -1},
+        {**USUAL, "samples": 0},
+        {**USUAL, "p90_s": 10**30},
+    ],
+)
+def test_figures_that_are_none_are_left_out(usual):
+    assert "Usually" not in facts(event(usual=usual))
+
+
+@pytest.mark.parametrize(("employers", "of"), [(0, 5), (6, 5), (2, None), (True, 5), ("2", "5"), (2.0, 5)])
+def test_numbers_of_employers_that_cannot_be_are_left_out(employers, of):
+    body = event(employers=employers, of=of)
+    assert "Also affected" not in facts(body)
+    assert tell(together(opened=2, entries=[body] * 2)).change is None
+
+
 odd = st.one_of(json_values, st.integers(), st.floats(), st.dictionaries(
     st.sampled_from(["median_s", "p90_s", "samples", "employers", "of"]),
     st.one_of(json_values, st.integers(-5, 10**30), st.floats()),
