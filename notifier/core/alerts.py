@@ -145,7 +145,8 @@ class Alert(msgspec.Struct, frozen=True, omit_defaults=True):
     ``since`` is when the condition was first seen to hold and ``since_after`` the last look without it; None
     there means that it may have held for long. ``was`` is the status before the last step. ``due`` is when
     the next step is to be taken. ``existing``: a first look found it. ``quiet``: it is about what does not
-    move, and ``since`` is the last move. ``opened_revision`` and ``said`` (events so far, over all its
+    move, and ``since`` is the last move. ``moved``: its entity has had more than one status since ``since``.
+    ``opened_revision`` and ``said`` (events so far, over all its
     occurrences) make the ids of its events. ``id`` is this occurrence's, from its opening on; ``times`` are
     the moments of all, this one included.
 
@@ -166,6 +167,7 @@ class Alert(msgspec.Struct, frozen=True, omit_defaults=True):
     due: str | None = None
     existing: bool = False
     quiet: bool = False
+    moved: bool = False
     id: str = ""
     opened_at: str | None = None
     opened_revision: int = 0

@@ -1,10 +1,11 @@
-"""The poller's memory of alerts and of the messages that tell of them, as committed. Pure."""
+"""The poller's memory of alerts, of the messages that tell of them, and of how long they last. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
 from notifier.core.alerts import TO_A_PROGRAM, Alert
+from notifier.core.durations import Durations, Pair, Seconds
 from notifier.core.messages import Message
 from notifier.core.quiet import Silence
 
@@ -17,7 +18,9 @@ class Book:
         alerts: Mapping[str, Alert],
         messages: Iterable[Message] = (),
         silences: Mapping[str, Silence] = {},
+        durations: Mapping[Pair, Seconds] = {},
     ) -> None:
+        self.durations = Durations(durations)
         self.silences = dict(silences)
         self.owed: set[str] = set()
         self.messages = {message.id: message for message in messages}

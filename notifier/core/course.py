@@ -51,7 +51,8 @@ def observe(
         return _begin(alert, rule, timing, subject, look) if matches else Step(alert)
     has_moved = timing.quiet is not None and subject.has_moved
     if matches and not has_moved:
-        seen = _moved(msgspec.structs.replace(alert, subject=subject), look)
+        moved = alert.moved or subject.status != alert.subject.status
+        seen = _moved(msgspec.structs.replace(alert, subject=subject, moved=moved), look)
         return Step(_retimed(seen, timing, look) if look.is_first else seen)
     if alert.phase is Phase.OPEN:
         closed = _closed(alert, subject, look, _how(subject))

@@ -16,6 +16,7 @@ import msgspec
 from notifier.config import parse_target
 from notifier.core.alerts import TO_A_PROGRAM, Alert, End, Phase, Told, What, shifted
 from notifier.core.book import Book
+from notifier.core.census import Affected
 from notifier.core.conditions import Condition
 from notifier.core.draft import Draft
 from notifier.core.events import Names, Origin, digest
@@ -83,7 +84,7 @@ class Desk:
         self._order = {condition.rule.name: at for at, condition in enumerate(conditions)}
         self._router = router
         self._now = origin.seen_at
-        self._pages = Pages(conditions, router, origin, names)
+        self._pages = Pages(conditions, router, origin, names, book.durations)
         self._looked = looked
         self._is_hushed = is_hushed
         self._alerts = Draft(book, written)
@@ -110,8 +111,15 @@ class Desk:
         self._told_by = self._alerts.told_by()
         return [alert for news in self._news.values() for alert, _ in self._members(news.message)]
 
-    def tell(self) -> Telling:
+    def named(self) -> Iterator[Alert]:
+        """Of the alerts that will be shown, those that are not only counted."""
+        for news in self._news.values():
+            if news.message.by is not By.FIRST_LOOK or news.said:
+                yield from (alert for alert, _ in self._members(news.message))
+
+    def tell(self, affected: Affected) -> Telling:
         """What was planned, as pages and duties."""
+        self._pages.affected = affected
         messages: dict[str, Message | None] = {}
         pages: dict[tuple[str, str], str] = {}
         owed: list[Owed] = []

@@ -78,8 +78,17 @@ def from_transition(
     return Event(id_, step.type, origin.seen_at, connection_id, data)
 
 
-def from_alert(alert: Alert, what: What, status_before: Any, origin: Origin, names: Names) -> Event:
+def from_alert(
+    alert: Alert,
+    what: What,
+    status_before: Any,
+    origin: Origin,
+    names: Names,
+    usual: Mapping[str, int] | None = None,
+) -> Event:
     """What happened to an alert; ``status_before`` is its entity's in the look before.
+
+    ``usual`` says how long such a thing lasts, which is told while it does.
 
     The id holds no moment: what is found again after the store lost its last second has the same one.
     """
@@ -109,6 +118,7 @@ def from_alert(alert: Alert, what: What, status_before: Any, origin: Origin, nam
         "from": status_before,
         "to": None if alert.end is End.REMOVED else subject.status,
         **_around(subject.kind, subject.fields, subject.connection, subject.above, names),
+        **({"usual": dict(usual)} if usual and what is not What.RESOLVED else {}),
         "observed_between": [origin.seen_before, origin.seen_at],
     }
     return Event(id_, type_, origin.seen_at, subject.connection, data)
@@ -174,13 +184,15 @@ def told_body(
                 key: value for key, value in told[name].items() if key not in exclude or key in _ALWAYS_TOLD
             }
     if "carrier" in exclude:
-        told.pop("carrier", None)
+        for name in _OF_THE_CARRIER:
+            told.pop(name, None)
     order = [name for name in _ORDER if name in told]
     data = {name: told[name] for name in [*order, *(name for name in told if name not in _ORDER)]}
     return {"type": event.type, "timestamp": event.timestamp, "data": data}
 
 
 _ALWAYS_TOLD = {"id", "kind"}
+_OF_THE_CARRIER = ("carrier", "usual", "affected")
 _ORDER = ("id", "source", "epoch", "sequence", "rule", "severity")
 #: What is told of an entity after its status; its connection and carrier stand beside it, with their names.
 _ENTITY_ORDER = (

@@ -10,8 +10,12 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from notifier.core.alerts import Alert, End, What
+from notifier.core.census import Affected
 from notifier.core.conditions import Condition
+from notifier.core.durations import Durations
 from notifier.core.events import Names, Origin, from_alert
 from notifier.core.messages import By, Message
 from notifier.core.rules import Router
@@ -22,15 +26,22 @@ Occurrence = tuple[Alert, What]  # an alert, and what is to be said of it
 
 
 class Pages:
-    """Makes the bodies; ``names`` may grow in between."""
+    """Makes the bodies; ``names`` may grow in between. ``affected`` is known by the time they are made."""
 
     def __init__(
-        self, conditions: Collection[Condition], router: Router, origin: Origin, names: Names
+        self,
+        conditions: Collection[Condition],
+        router: Router,
+        origin: Origin,
+        names: Names,
+        durations: Durations,
     ) -> None:
+        self.affected = Affected()
         self._rules = {condition.rule.name: condition.rule for condition in conditions}
         self._router = router
         self._origin = origin
         self._names = names
+        self._durations = durations
 
     def show(
         self, message: Message, said: Sequence[Occurrence], passed: int = 0, *, is_reply: bool = False
@@ -58,7 +69,10 @@ class Pages:
         return self._body(message, "alert.net" if message.by is By.NET else "alert.group", facts)
 
     def _entry(self, message: Message, alert: Alert, what: What) -> dict[str, Any]:
-        event = from_alert(alert, what, alert.was, self._origin, self._names)
+        usual, affected = self._durations.usual(alert), self.affected.told(alert)
+        event = from_alert(alert, what, alert.was, self._origin, self._names, usual)
+        if affected:
+            event = msgspec.structs.replace(event, data={**event.data, "affected": affected})
         return self._router.body(event, message.sink, alert.rule, self._rules.get(alert.rule))
 
     def _body(self, message: Message, type_: str, facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import msgspec
 
 from notifier.core.alerts import Alert, Phase
 from notifier.core.book import Book
+from notifier.core.census import Affected, Census
 from notifier.core.desk import Desk, Looked
 from notifier.core.events import Names, Origin
 from notifier.core.messages import Page
@@ -70,7 +71,11 @@ def first_look(
     looked = Looked((), looks)
     desk = Desk(book, watch.written, router.conditions, router, origin, names, looked, is_hushed)
     desk.plan()
-    telling = desk.tell()
+    affected = Affected(filter(None, watch.written.values()))
+    affected.census = Census()
+    for id_, state in states.items():
+        affected.census.move(id_, None, state)
+    telling = desk.tell(affected)
     alerts = [alert for alert in {**watch.written, **telling.alerts}.values() if alert is not None]
     told = Counter((place, known.message) for alert in alerts for place, known in alert.told.items())
     messages = []

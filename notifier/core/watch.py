@@ -32,6 +32,7 @@ from notifier.core.alerts import (
 from notifier.core.book import Book
 from notifier.core.conditions import Condition, subjects
 from notifier.core.course import Step, dismissed, observe, removed, take, tick
+from notifier.core.durations import Sample, sample
 from notifier.core.events import Event, Names, Origin, alert_id, from_alert
 from notifier.core.messages import first_look_id, place_of
 from notifier.core.quiet import IsHushed
@@ -77,7 +78,10 @@ class Fresh(msgspec.Struct, frozen=True):
 
 
 class Watch:
-    """One poll's looks. ``written`` grows with every turn; ``names`` may grow in between."""
+    """One poll's looks. ``written`` grows with every turn; ``names`` may grow in between.
+
+    ``samples``, of what has ended, are one for each entity, however many rules watch it.
+    """
 
     def __init__(
         self,
@@ -90,6 +94,7 @@ class Watch:
         is_hushed: IsHushed,
     ) -> None:
         self.written: dict[str, Alert | None] = {}
+        self.samples: dict[tuple[str, str], Sample] = {}  # by connection and entity
         self.names = names
         self._below: dict[str, dict[str, Alert | None]] = {}  # the same, by connection
         self._book = book
@@ -218,6 +223,8 @@ class Watch:
                 look = self._look
                 if was_so and not is_blind:
                     look = msgspec.structs.replace(look, is_first=True)
+                if taken := sample(before, asked, subject, look.at):
+                    self.samples.setdefault((id_, subject.id), taken)
                 matches = condition.matches(subject, self.names) is not False
                 yield key, before, observe(before, rule, condition.timing, subject, look, matches=matches)
         if is_blind and state.removed_at is None:
@@ -259,7 +266,9 @@ class Watch:
         targets = self._who_knows(about) if what is What.RESOLVED else [*self._targets(condition, about)]
         people = [target for target in targets if self._router.is_for_people(target.sink)]
         programs = [target for target in targets if target not in people]
-        event = from_alert(about, what, before.subject.status if before else None, self._origin, self.names)
+        status_before = before.subject.status if before else None
+        usual = self._book.durations.usual(about)
+        event = from_alert(about, what, status_before, self._origin, self.names, usual)
         rule = condition.rule if condition else None
         owed = tuple(self._router.owe(event, target, about.rule, rule) for target in programs if is_said)
         after = (

@@ -18,6 +18,7 @@ from notifier.core.view import Learned, View
 from notifier.errors import SourceError
 from notifier.models import ConnectionState, Kind
 from notifier.poller.commits import CHUNK, Chain
+from notifier.poller.counting import Counting
 from notifier.poller.look import Findings, Memory, Settings, Tools
 from notifier.poller.traversal import Complete, Partial, Seen, items_of, live_counts, readable
 from notifier.store.state import SCHEMA, Commit, Meta
@@ -101,6 +102,7 @@ class Baseline:
     def remember(self, version: str) -> None:
         """All of it is committed, the last part at ``version``."""
         self._memory.view = View(version)
+        self._memory.counting = Counting()
         self._memory.absent.keep_only(())
         self._memory.absent_children.keep_only(())
         if self._is_done:

@@ -84,6 +84,7 @@ class Cycle:
             tools,
             self._settings,
             await self._book(),
+            self._memory.counting,
             self._meta,
             self._chain,
             self._budget,
@@ -107,7 +108,10 @@ class Cycle:
         if self._memory.book is None:
             store, sinks = self._tools.store, sorted(self._tools.router.for_people)
             self._memory.book = Book(
-                await store.alerts(), await store.messages(sinks), await store.silences()
+                await store.alerts(),
+                await store.messages(sinks),
+                await store.silences(),
+                await store.durations(),
             )
         return self._memory.book
 
@@ -324,6 +328,7 @@ class Cycle:
             chain.counts = chunk.counts
             chain.events += chunk.events
             chain.connections += len(chunk.commit.states)
+        self._memory.counting.keep_up(changes)
 
     def _learn(
         self,

@@ -15,6 +15,7 @@ from notifier.core.diff import ChildKey
 from notifier.core.removals import Guard, Held
 from notifier.core.rules import Router
 from notifier.core.view import View
+from notifier.poller.counting import Counting
 from notifier.poller.names import NameBook
 from notifier.poller.traversal import Complete, Partial, Seen
 from notifier.store.state import Commit, StateStore
@@ -54,6 +55,7 @@ class Memory(msgspec.Struct):
     read_all_s: float = 0.0  # when the whole state was last read, on the monotonic clock
     known_before: int = 0  # connections at our last commit: tells a flushed store from a new one
     book: Book | None = None  # the alerts at the view's version; None: not read yet
+    counting: Counting = msgspec.field(default_factory=Counting)  # of the state at the view's version
 
     @staticmethod
     def empty(interval: timedelta, version: str = "", known_before: int = 0) -> Memory:

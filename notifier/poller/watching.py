@@ -15,12 +15,15 @@ from notifier.clock import iso
 from notifier.core import codec
 from notifier.core.alerts import Alert
 from notifier.core.book import Book
+from notifier.core.census import Affected
 from notifier.core.desk import Desk, Looked, Telling
 from notifier.core.diff import ChildKey
+from notifier.core.durations import Pair, Seconds
 from notifier.core.events import Names, Origin
 from notifier.core.watch import Fresh, Turn, Watch
 from notifier.models import ConnectionState, Kind
 from notifier.poller.commits import CHUNK, Chain, Change, one, turned
+from notifier.poller.counting import Counting
 from notifier.poller.inbox import Wishes
 from notifier.poller.look import ConnectionChild, Settings, Tools
 from notifier.store.state import Commit, Meta
@@ -34,6 +37,7 @@ class Watching:
         tools: Tools,
         settings: Settings,
         book: Book,
+        counting: Counting,
         meta: Meta,
         chain: Chain,
         budget: int,
@@ -43,6 +47,7 @@ class Watching:
     ) -> None:
         self._tools = tools
         self._book = book
+        self._counting = counting
         self._meta = meta
         self._chain = chain
         self._budget = budget
@@ -65,11 +70,13 @@ class Watching:
         looks = Fresh(self._fresh, is_complete)
         self.watch = Watch(book, router.conditions, router, self.origin, self.names, looks, self._is_hushed)
         self._telling = Telling()
+        self._durations: Mapping[Pair, Seconds] = {}
 
     def remember(self) -> None:
         """All that this poll changes is committed."""
         self._book.put({**self.watch.written, **self._telling.alerts}, self._telling.messages)
         self._book.hush(self._silences)
+        self._book.durations.put(self._durations)
 
     async def learn_names(self, changes: Collection[Change]) -> None:
         """Look up what the events and alerts of these changes need."""
@@ -121,7 +128,8 @@ class Watching:
 
     async def tell_people(self, last: Commit) -> Commit:
         """The poll's last commit, with what is to be said to people of all this or was kept until now."""
-        last = msgspec.structs.replace(last, silences=self._silences)
+        self._durations = self._book.durations.after(self.watch.samples.values())
+        last = msgspec.structs.replace(last, silences=self._silences, durations=self._durations)
         last = await self._take(last)
         waiting, done = ((), self._fresh) if self._is_complete else (self._fresh, {})
         if not (self.watch.written or self._book.owed or done):
@@ -138,7 +146,7 @@ class Watching:
             self._is_hushed,
         )
         await self._look_up_alerts(desk.plan())
-        self._telling = desk.tell()
+        self._telling = desk.tell(await self._who_else([*desk.named()]))
         return msgspec.structs.replace(
             last,
             alerts={**last.alerts, **self._telling.alerts},
@@ -159,6 +167,14 @@ class Watching:
             history=[*last.history, *said.history],
             owed=[*last.owed, *said.owed],
         )
+
+    async def _who_else(self, named: Collection[Alert]) -> Affected:
+        """Who is affected at the carriers of these alerts; of how many, where it is more than one."""
+        alerts = {**dict(self._book.items()), **self.watch.written} if named else {}
+        affected = Affected(filter(None, alerts.values()))
+        if affected.is_several(named):
+            affected.census = await self._counting.census(self._tools.store, self._chain.words)
+        return affected
 
     async def _look_at(self, states: Mapping[str, ConnectionState]) -> None:
         fresh = [rule for rule in self._tools.router.conditions if rule.rule.name in self._fresh]

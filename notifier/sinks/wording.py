@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from notifier.sinks.figures import is_longer, usually, who_else
 from notifier.sinks.templated import templated
 from notifier.sinks.values import LONGEST, at, length, moment, ordinal, text, utc, words
 
@@ -133,14 +134,23 @@ def _together(type_: str, data: Any, entries: list[Any]) -> Told:
         title = f"{whose} · {count}" if whose else count
     lines = [(_line(entry, one), one.severity) for entry, one in zip(entries, told, strict=False)]
     rest = opened + ended - len(told)
+    is_of_carrier = at(data, "by") == "carrier"
     return Told(
         title,
         severity=_end_of(data) if ended and not opened else str(at(data, "severity") or "info"),
         ids=_present((("rule", at(data, "rule")), ("message", at(data, "message_id")))),
+        change=who_else(first, end=" are affected") if is_of_carrier else None,
+        facts=_present((("Usually", _usual_of_all(entries)),)) if is_of_carrier else (),
         note=text(at(data, "note")) if opened else None,
         links=_links(first) if at(data, "by") == "employer" else (),
         lines=(*lines, *([(f"and {rest:,} more", "")] if rest > 0 else [])),
     )
+
+
+def _usual_of_all(entries: list[Any]) -> str | None:
+    """How long it usually takes, where that is the same for all that lasts."""
+    said = {usually(at(entry, "data")) for entry in entries if at(entry, "type") != "alert.resolved"}
+    return said.pop() if len(said) == 1 else None
 
 
 def _line(entry: Any, told: Told) -> str:
@@ -268,6 +278,8 @@ def _course(verb: str, data: Any, now: Any) -> str | None:
     times = at(alert, "occurrence")
     if verb == "opened" and isinstance(times, int) and times > 1:
         parts.append(f"{ordinal(times)} time in 30 days")
+    if is_longer(data, now):
+        parts.append(f"{'lasts ' if verb == 'opened' else ''}longer than 9 in 10 here")
     return (parts[0][:1].upper() + ", ".join(parts)[1:]) if parts else None
 
 
@@ -311,6 +323,8 @@ def _facts(verb: str, data: Any) -> tuple[tuple[str, str], ...]:
         ("Carrier", at(data, "carrier", "name")),
         ("Group number", None if "group_id" in _changed(data) else at(data, "entity", "group_id")),
         ("Connection", None if is_connection or status is None or verb == "removed" else words(status)),
+        ("Usually", usually(data)),
+        ("Also affected", who_else(data)),
     )
     return _present(facts)
 

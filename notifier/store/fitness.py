@@ -41,7 +41,7 @@ async def examine(redis: Redis, clock: Clock, keys: Keys | None = None) -> list[
 
 
 async def _try_commands(redis: Redis, keys: Keys) -> None:
-    hashes = (keys.meta, keys.lease, keys.state, keys.names, keys.alerts, keys.silences)
+    hashes = (keys.meta, keys.lease, keys.state, keys.names, keys.alerts, keys.silences, keys.durations)
     streams = (keys.history, keys.inbox, keys.attempts)
     own = (keys.sink(_NOBODY), keys.lanes(_NOBODY), keys.lane(_NOBODY, _NOBODY), keys.dead(_NOBODY))
     try:

@@ -15,6 +15,7 @@ class Keys:
         self.state = self.prefix + "state"
         self.alerts = self.prefix + "alerts"
         self.silences = self.prefix + "silences"
+        self.durations = self.prefix + "durations"
         self.history = self.prefix + "history"
         self.inbox = self.prefix + "inbox"
         self.names = self.prefix + "names"

@@ -13,9 +13,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
+import structlog
 
 from notifier.clock import Clock
 from notifier.core.alerts import Alert
+from notifier.core.durations import Pair, Seconds
 from notifier.core.messages import Message, Page
 from notifier.core.quiet import Silence
 from notifier.core.removals import Held
@@ -32,6 +34,9 @@ _TRIES = 3  # of a commit whose reply was lost: the id makes them one
 _json = msgspec.json.Encoder()
 _read_alert = msgspec.json.Decoder(Alert)
 _read_page = msgspec.json.Decoder(Page)
+_read_pair = msgspec.json.Decoder(Pair)
+_read_seconds = msgspec.json.Decoder(Seconds)
+_log = structlog.get_logger()
 
 
 class Meta(msgspec.Struct, frozen=True):
@@ -71,6 +76,7 @@ class Commit(msgspec.Struct, frozen=True):
     forgotten: Sequence[str] = ()
     alerts: Mapping[str, Alert | None] = {}
     silences: Mapping[str, Silence | None] = {}
+    durations: Mapping[Pair, Seconds] = {}
     pages: Mapping[tuple[str, str], str] = {}
     history: Sequence[str] = ()
     owed: Sequence[Owed] = ()
@@ -212,6 +218,18 @@ class StateStore:
                 "Delete it, and silence again what is to be silent"
             ) from error
 
+    async def durations(self) -> dict[Pair, Seconds]:
+        """How long statuses lasted, by carrier and status; what cannot be read is left out."""
+        with translated("reading durations"):
+            found = await self._redis.hgetall(self._keys.durations)
+        known = {}
+        for field, value in found.items():
+            try:
+                known[_read_pair.decode(field)] = _read_seconds.decode(value)
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:  # it only says what was usual
+                _log.warning("durations.unreadable", error=str(error))
+        return known
+
     async def messages(self, sinks: Sequence[str]) -> list[Message]:
         """Every message about alerts at these sinks."""
         found = []
@@ -240,7 +258,7 @@ class StateStore:
         args = self._commit_args(lease, expected, version, change)
         names = self._keys
         hashes = [names.meta, names.lease, names.state]
-        keys = [*hashes, names.history, names.inbox, names.alerts, names.silences]
+        keys = [*hashes, names.history, names.inbox, names.alerts, names.silences, names.durations]
         answer, *rest = await self._commit_patiently(keys, args)
         if answer == b"fenced":
             raise LeaseLost("another worker polls now; nothing of this poll was committed")
@@ -281,6 +299,9 @@ class StateStore:
         args.append(len(change.silences))
         for id_, silence in change.silences.items():
             args += (id_, "" if silence is None else _json.encode(silence))
+        args.append(len(change.durations))
+        for pair, seconds in change.durations.items():
+            args += (_json.encode(pair), _json.encode(seconds))
         args.append(len(change.pages))
         for (sink, id_), text in change.pages.items():
             args += (sink, id_, text)

@@ -64,7 +64,7 @@ def kind_of(request: Request) -> str:
         return f"{request.name} {subject.decode(errors='replace')}".strip().lower()
     count = int(words[2])
     first, args = words[3], words[3 + count :]
-    if count == 7:  # see commit.lua
+    if count == 8:  # see commit.lua
         return "commit"
     if count == 4:
         return f"settle {args[2].decode()}"

@@ -248,7 +248,8 @@ def _live(id_: str, state: ConnectionState) -> dict[str, Any]:
     return {id_: state.fields.get("status"), **live}
 
 
-_LAYOUT = ("meta", "lease", "state", "history", "inbox", "names", "attempts", "alerts", "silences")
+_LAYOUT = {"meta", "lease", "state", "history", "inbox", "names", "attempts"}
+_LAYOUT |= {"alerts", "silences", "durations"}
 _PER_SINK = ("sink:", "lanes:", "lane:", "dead:")
 
 

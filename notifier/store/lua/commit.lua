@@ -7,11 +7,12 @@ KEYS[4] history  stream  one entry an event
 KEYS[5] inbox    stream  what people wrote; the entries this commit applied are removed
 KEYS[6] alerts   hash    one field an alert
 KEYS[7] silences hash    one field a silence
+KEYS[8] durations hash   one field for a carrier and status: how long it lasted
 
 ARGV    fence, holder, expected version ('' for a new deployment), new version, now (us),
         history min id, last inbox id applied ('' for none),
-        then eight counted lists: meta pairs, state pairs, state ids to delete, alert pairs and silence pairs
-        ('': to delete), page triples (sink, id of the message, text; '': to delete), history entries (JSON),
+        then nine counted lists: meta pairs, state pairs, state ids to delete, alert pairs and silence pairs
+        ('': to delete), duration pairs, page triples (sink, id of the message, text; '': to delete), history entries (JSON),
         owed triples (sink, lane key, delivery)
 
 Keys of sinks are built from the tag of KEYS[1]: sink:SINK (hash), lanes:SINK (zset), lane:SINK:KEY (list). All checks come before
@@ -38,6 +39,7 @@ local states, states_end = list(2)
 local forgotten, forgotten_end = list(1)
 local alerts, alerts_end = list(2)
 local silences, silences_end = list(2)
+local durations, durations_end = list(2)
 local pages, pages_end = list(3)
 local history, history_end = list(1)
 local owed, owed_end = list(3)
@@ -56,6 +58,7 @@ end
 for entry = forgotten, forgotten_end do put(KEYS[3], ARGV[entry], '') end
 for entry = alerts, alerts_end, 2 do put(KEYS[6], ARGV[entry], ARGV[entry + 1]) end
 for entry = silences, silences_end, 2 do put(KEYS[7], ARGV[entry], ARGV[entry + 1]) end
+for entry = durations, durations_end, 2 do put(KEYS[8], ARGV[entry], ARGV[entry + 1]) end
 for entry = pages, pages_end, 3 do
   local sink = prefix .. 'sink:' .. ARGV[entry]
   put(sink, 'page:' .. ARGV[entry + 1], ARGV[entry + 2])

@@ -1,15 +1,15 @@
 --[[ Tries every command that the notifier needs, on every kind of key that it has, and leaves nothing behind.
 
-KEYS[1..9]   meta, lease, state, names, alerts, silences (hashes), history, inbox, attempts (streams): only what
-             changes nothing
-KEYS[10..13] sink (hash), lanes (zset), lane (list), dead (stream) of a sink that cannot be: everything
+KEYS[1..10]  meta, lease, state, names, alerts, silences, durations (hashes), history, inbox, attempts (streams):
+             only what changes nothing
+KEYS[11..14] sink (hash), lanes (zset), lane (list), dead (stream) of a sink that cannot be: everything
 
 A right that is missing, a command that was renamed, or a key that is somebody else's ends it with an error. ]]
 
-for at = 1, 6 do redis.call('HDEL', KEYS[at], '~trial') end
-for at = 7, 9 do redis.call('XDEL', KEYS[at], '0-1') end
+for at = 1, 7 do redis.call('HDEL', KEYS[at], '~trial') end
+for at = 8, 10 do redis.call('XDEL', KEYS[at], '0-1') end
 
-local hash, zset, list, stream = KEYS[10], KEYS[11], KEYS[12], KEYS[13]
+local hash, zset, list, stream = KEYS[11], KEYS[12], KEYS[13], KEYS[14]
 try(function() return {'DEL', hash, zset, list, stream} end, 'DEL', hash, zset, list, stream)
 try(nil, 'HSET', hash, 'f', '1')
 try(nil, 'HSETNX', hash, 'g', '1')
