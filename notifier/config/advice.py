@@ -29,7 +29,7 @@ _OF_ENTITIES = ("entity", "from_", "to", "employer", "employer_name", "connectio
 
 def warnings(config: Config) -> list[str]:
     """One line for each thing that is surely not meant."""
-    return [*_rules(config), *_hidden(config), *_sinks(config)]
+    return [*_rules(config), *_hidden(config), *_sinks(config), *_digests(config)]
 
 
 def _rules(config: Config) -> Iterator[str]:
@@ -234,6 +234,7 @@ def _sinks(config: Config) -> Iterator[str]:
                     f'{_who(index, rule)} has "when", so it speaks at any time: '
                     f'the hours of the sink "{target.sink}" are for alerts, of rules with "while"'
                 )
+    named |= {target.sink for digest in config.digests for target in digest.notify}
     reported = {target.sink for target in config.self_reports}
     for name in config.sinks:
         if name not in named | reported:
@@ -243,3 +244,15 @@ def _sinks(config: Config) -> Iterator[str]:
             "self_reports: nobody is told when the notifier itself is in trouble; "
             'name a sink there, or add a rule with when: {type: "notifier.*"}'
         )
+
+
+def _digests(config: Config) -> Iterator[str]:
+    has_alerts = any(rule.while_ is not None for rule in config.rules)
+    for index, digest in enumerate(config.digests):
+        who = f'digests[{index}] "{digest.name}"'
+        if not has_alerts:
+            yield f'{who} tells of alerts, and no rule has "while": it has nothing to tell'
+        calendar = config.calendar_of(digest)
+        open_days = frozenset[int]().union(*calendar.days) if calendar else frozenset(range(7))
+        if any(not at.days & open_days for at in digest.at):
+            yield f"{who} names a day on which its calendar is always closed: it waits for the next open day"

@@ -92,6 +92,7 @@ def from_alert(alert: Alert, what: What, status_before: Any, origin: Origin, nam
         "id": id_,
         "source": origin.source,
         "epoch": origin.epoch,
+        "rule": alert.rule,
         "alert": {
             "id": alert.id,
             "since": alert.since,

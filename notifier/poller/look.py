@@ -54,6 +54,7 @@ class Memory(msgspec.Struct):
     read_all_s: float = 0.0  # when the whole state was last read, on the monotonic clock
     known_before: int = 0  # connections at our last commit: tells a flushed store from a new one
     book: Book | None = None  # the alerts at the view's version; None: not read yet
+    digest_at: str = ""  # when to look again whether a digest is due; '': not known yet
 
     @staticmethod
     def empty(interval: timedelta, version: str = "", known_before: int = 0) -> Memory:

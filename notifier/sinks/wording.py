@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from notifier.sinks import wording_digest
 from notifier.sinks.values import LONGEST, at, length, moment, ordinal, text, utc, words
 
 _LABELS = {
@@ -71,6 +72,8 @@ def tell(body: Any) -> Told:
     verb = type_.rpartition(".")[2]
     message = text(at(data, "message"))
     entries = at(data, "entries")
+    if type_ == "alert.digest":
+        return _digest(data, entries if isinstance(entries, list) else [])
     if isinstance(entries, list) and (entries or _count(at(data, "passed"))):
         return _together(type_, data, entries)
     if message is not None:
@@ -123,6 +126,24 @@ def _together(type_: str, data: Any, entries: list[Any]) -> Told:
         note=text(at(data, "note")) if opened else None,
         links=_links(first) if at(data, "by") == "employer" else (),
         lines=(*lines, *([(f"and {rest:,} more", "")] if rest > 0 else [])),
+    )
+
+
+def _digest(data: Any, entries: list[Any]) -> Told:
+    """The words for a digest: what is open, and what happened since the last one."""
+    told = [tell(entry) for entry in entries[:_MOST_LINES]]
+    rest = _count(at(data, "open")) - len(told)
+    return Told(
+        wording_digest.title(data),
+        severity="info",
+        change=wording_digest.course(data),
+        facts=_present(wording_digest.facts(data)),
+        ids=_present((("source", at(data, "source")), ("digest", at(data, "digest", "name")))),
+        seen=_seen(at(data, "period"), is_removal=False),
+        lines=(
+            *((_line(entry, one), one.severity) for entry, one in zip(entries, told, strict=False)),
+            *([(f"and {rest:,} more", "")] if rest > 0 and told else []),
+        ),
     )
 
 
