@@ -238,7 +238,7 @@ def _sinks(config: Config) -> Iterator[str]:
     reported = {target.sink for target in config.self_reports}
     for name in config.sinks:
         if name not in named | reported:
-            yield f"sinks.{name}: no rule and no self_reports name it: nothing is ever sent to it"
+            yield f"sinks.{name}: no rule, digest or self_reports names it: nothing is ever sent to it"
     if not reported and not any(rule.when and _types(rule.when) & _REPORTS for rule in config.rules):
         yield (
             "self_reports: nobody is told when the notifier itself is in trouble; "

@@ -156,7 +156,8 @@ def _digests(digests: Any, data: Mapping[str, Any], sinks: Mapping[str, Any]) ->
                 (*path, "timezone"),
                 ValueError('"calendar" and "timezone" exclude each other; a calendar has a time zone'),
             )
-        if digest and not digest.keys() & {"calendar", "timezone"} and len(calendars) != 1:
+        has_zone = any(closest(str(key), ("calendar", "timezone")) for key in digest)  # or misspells it
+        if digest and not has_zone and len(calendars) != 1:
             yield (
                 path,
                 ValueError('needs "calendar" or "timezone": there is not exactly one calendar to take'),
