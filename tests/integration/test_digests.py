@@ -12,7 +12,8 @@ from notifier.errors import StoreUnavailable
 from notifier.poller import digesting
 from notifier.sinks.slack_message import render
 from tests.integration.test_silences import silence
-from tests.support.alerts import NEEDS, REFUSED, rule
+from tests.support.alerts import NEEDS, REFUSED, SINKS, rule
+from tests.support.configs import config_with
 from tests.support.rig import Rig
 
 DAILY = "  - {name: daily, at: daily 09:00, timezone: UTC, notify: [ops, backend]%s}\n"
@@ -67,23 +68,25 @@ async def test_a_digest_tells_what_is_open_and_what_happened_since_the_last(begi
     for hour in range(18, 24):  # so that nobody was away for long
         await until(rig, 18, hour)
     assert told(rig) == []
+    trouble(account, 4)  # what the same poll sees is told as well
     await until(rig, 19, 9)
     [first] = told(rig)
-    assert (first["opened"], first["existing"], first["open"]) == (5, 0, 3)
+    assert (first["opened"], first["existing"], first["open"]) == (6, 0, 4)
     assert first["ended"] == {"completed": 1, "moved": 1, "removed": 0, "rule": 0}
     assert first["median_s"] == 2 * 3600  # of one hour and three
     assert first["carriers"] == [
+        {"id": "carr_0", "name": "Guardian", "open": 2},
         {"id": "carr_1", "name": "Guardian", "open": 2},
-        {"id": "carr_0", "name": "Guardian", "open": 1},
     ]
-    assert [one["data"]["entity"]["id"] for one in first["entries"]] == ["gc_2", "gc_3", "gc_5"]
+    assert [one["data"]["entity"]["id"] for one in first["entries"]] == ["gc_2", "gc_3", "gc_5", "gc_4"]
+    assert not any("id" in one["data"] for one in first["entries"])  # no such event was sent
     assert first["period"][1] == "2026-11-19T09:00:00.000Z"
     assert not first["digest"]["is_late"]
-    trouble(account, 2, 3, 5, status="completed")
+    trouble(account, 2, 3, 4, 5, status="completed")
     await until(rig, 19, 12)
     await until(rig, 20, 9)
     second = told(rig)[1]
-    assert (second["opened"], second["open"], second["ended"]["completed"]) == (0, 0, 3)
+    assert (second["opened"], second["open"], second["ended"]["completed"]) == (0, 0, 4)
     assert second["period"][0] == first["period"][1]
     assert told(rig, "backend")[1]["id"] == second["id"] != first["id"]
 
@@ -258,6 +261,42 @@ async def test_nothing_is_said_of_nothing_where_that_is_asked_for(begin, account
     await until(rig, 21, 9)
     [data] = told(rig)  # nothing is open, but something happened
     assert (data["opened"], data["open"], data["period"][0]) == (1, 0, "2026-11-20T09:00:00.000Z")
+
+
+async def test_something_is_said_of_nothing_where_nobody_looked(begin):
+    rig = await begin("skip_empty: true")
+    await until(rig, 19, 9)
+    assert len(told(rig)) == 1
+
+
+async def test_what_is_not_ours_in_the_history_is_passed_over(begin, account):
+    rig = await begin()
+    trouble(account, 1)
+    await until(rig, 18, 14)
+    for event in (b"{", b"[]", b'{"type": 1}'):
+        await rig.redis.xadd(rig.keys.history, {"event": event})
+    await rig.redis.xadd(rig.keys.history, {"other": "x"})
+    await until(rig, 19, 9)
+    assert told(rig)[0]["opened"] == 1
+
+
+async def test_goes_to_the_channel_that_is_named_and_keeps_to_itself_what_the_sink_excludes(
+    make, account, redis_client
+):
+    text = '  - {name: daily, at: daily 09:00, timezone: UTC, notify: ["ops#dental", backend]%s}\n'
+    sinks = SINKS.replace("{type: console}", "{type: console, exclude: [carrier]}")
+    plain = make(rule())
+    rig = Rig(redis_client, plain.clock, account, config_with(rule(), sinks, digests(text=text)))
+    await rig.poll(times=2)
+    trouble(account, 1)
+    await until(rig, 19, 9)
+    [attempt] = await redis_client.lrange(rig.keys.lane("ops", "digest:daily#dental"), 0, -1)
+    assert b'"target":"#dental"' in attempt
+    await rig.deliver()
+    assert told(rig)[0]["carriers"]
+    [data] = told(rig, "backend")
+    assert "carriers" not in data
+    assert "carr_" not in str(data["entries"])
 
 
 async def test_nothing_is_open_is_said_kindly(begin, account):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import msgspec
 import pytest
@@ -53,7 +54,7 @@ def test_each_time_is_told_once_whenever_somebody_looks_and_periods_meet(start, 
         told += [(due.since, moment_text(at)) for due in result.due]
         standing = msgspec.json.decode(msgspec.json.encode(result.standing), type=dict[str, Standing])
         assert decide(plan, standing, moment_text(at)).due == ()
-    assert all(earlier[1] == later[0] for earlier, later in zip(told, told[1:], strict=False))
+    assert all(earlier[1] == later[0] for earlier, later in pairwise(told))
 
 
 def test_where_there_is_no_digest_nothing_is_ever_due():
