@@ -12,7 +12,7 @@ from notifier.errors import StoreUnavailable
 from notifier.poller import digesting
 from notifier.sinks.slack_message import render
 from tests.integration.test_silences import silence
-from tests.support.alerts import NEEDS, REFUSED, SINKS, rule
+from tests.support.alerts import NEEDS, REFUSED, SINKS, alerts, rule
 from tests.support.configs import config_with
 from tests.support.rig import Rig
 
@@ -58,6 +58,8 @@ def trouble(account, *which: int, status: str = "needs_attention") -> None:
 
 async def test_a_digest_tells_what_is_open_and_what_happened_since_the_last(begin, account):
     rig = await begin()
+    meta = await rig.store.meta()
+    assert (list(meta.watched), list(meta.digests)) == (["needs"], ["daily"])  # both by the first look
     trouble(account, 0, 1, 2, 3)
     await until(rig, 18, 14)
     trouble(account, 0, status="completed")
@@ -71,6 +73,7 @@ async def test_a_digest_tells_what_is_open_and_what_happened_since_the_last(begi
     trouble(account, 4)  # what the same poll sees is told as well
     await until(rig, 19, 9)
     [first] = told(rig)
+    assert ("opened", "gc_4") in await alerts(rig, "ops")
     assert (first["opened"], first["existing"], first["open"]) == (6, 0, 4)
     assert first["ended"] == {"completed": 1, "moved": 1, "removed": 0, "rule": 0}
     assert first["median_s"] == 2 * 3600  # of one hour and three
@@ -259,7 +262,12 @@ async def test_nothing_is_said_of_nothing_where_that_is_asked_for(begin, account
     trouble(account, 1, status="completed")
     await until(rig, 20, 13)
     await until(rig, 21, 9)
-    [data] = told(rig)  # nothing is open, but something happened
+    trouble(account, 2)
+    await until(rig, 21, 12)
+    await until(rig, 22, 9)
+    await until(rig, 23, 9)
+    assert [one["opened"] for one in told(rig)] == [1, 1, 0]  # nothing happened, but something is open
+    data = told(rig)[0]  # nothing is open, but something happened
     assert (data["opened"], data["open"], data["period"][0]) == (1, 0, "2026-11-20T09:00:00.000Z")
 
 
@@ -267,6 +275,41 @@ async def test_something_is_said_of_nothing_where_nobody_looked(begin):
     rig = await begin("skip_empty: true")
     await until(rig, 19, 9)
     assert len(told(rig)) == 1
+
+
+async def test_digests_that_are_due_together_have_their_own_periods(begin, account):
+    both = DAILY + DAILY.replace("name: daily", "name: weekly").replace("at: daily", "at: fri").replace(
+        "%s", ""
+    )
+    rig = await begin(text=both)
+    trouble(account, 1)
+    await until(rig, 18, 14)
+    await until(rig, 19, 9)
+    trouble(account, 2)
+    await until(rig, 20, 9)
+    assert [(one["digest"]["name"], one["opened"]) for one in told(rig)] == [
+        ("daily", 1),
+        ("daily", 1),
+        ("weekly", 2),
+    ]
+
+
+async def test_the_history_is_read_back_page_by_page_no_further_than_needed(rig, redis_client):
+    await rig.poll()
+    for n in range(1100):
+        at = f"2026-11-19T10:{n // 20:02}:00.000Z"
+        event = f'{{"type": "x", "timestamp": "{at}", "data": {{"cause": "{n}"}}}}'
+        await redis_client.xadd(rig.keys.history, {"event": event})
+
+    async def read(since: str, most: int = 10_000) -> list[int]:
+        return [int(record.data.cause) async for record in rig.store.records(since, most=most)]
+
+    assert await read("2026-11-19T09:00:00.000Z", 1100) == [*range(1099, -1, -1)]
+    assert await read("2026-11-19T10:00:00.000Z") == [*range(1099, 19, -1)]
+    assert await read("2026-11-19T10:53:00.000Z") == [*range(1099, 1079, -1)]
+    assert await read("2026-11-19T10:00:00.000Z", 700) == [*range(1099, 399, -1)]
+    everything = [record.type async for record in rig.store.records("", most=10_000)]
+    assert everything == ["x"] * 1100 + ["notifier.baseline"]
 
 
 async def test_what_is_not_ours_in_the_history_is_passed_over(begin, account):
@@ -299,8 +342,8 @@ async def test_goes_to_the_channel_that_is_named_and_keeps_to_itself_what_the_si
     assert "carr_" not in str(data["entries"])
 
 
-async def test_nothing_is_open_is_said_kindly(begin, account):
-    rig = await begin()
+async def test_nothing_is_open_is_said_kindly(begin):
+    rig = await begin(interval=timedelta(hours=3))  # so that nobody was away for long
     await until(rig, 19, 9)
     text = render(rig.sinks["ops"].got[-1]).text
     assert "daily: nothing is open" in text

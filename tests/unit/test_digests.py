@@ -98,6 +98,7 @@ FAILS, WORKS = "notifier.source_failing", "notifier.source_recovered"
         ((record("x.added", "12:00", (None, "12:00")),), []),
         ((record("x.added", "09:30", ("08:00", "09:30")),), [("09:00", "09:30")]),  # the rest was told before
         ((record(FAILS, "10:00"), record("x.added", "11:05", ("09:57", "11:05")), record(WORKS, "11:05")), [("09:57", "11:05")]),
+        ((record(FAILS, "10:00"), record("x.added", "11:05", ("10:30", "10:50")), record(WORKS, "11:05")), [("10:00", "11:05")]),
         ((record("x.added", "08:30", ("08:00", "08:30")), record("x.added", "18:30", ("18:00", "18:30"))), []),
     ],
 )  # fmt: skip
