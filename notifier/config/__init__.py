@@ -3,7 +3,7 @@
 ::
 
     document      text -> nodes that know their lines          interpolate   ${VAR} -> its value
-    model, sinks, rules, calendars, fields, urls, durations, words     what each key may hold
+    model, sinks, rules, calendars, digests, fields, urls, durations, words     what each key may hold
     references    what keys must be to each other              later         keys of later releases
     explain       errors -> problems in plain words            load          all of it, on a file
     advice        what is allowed and surely not meant         schema        for editors
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from notifier.config.advice import warnings
 from notifier.config.calendars import CalendarConfig
+from notifier.config.digests import At, DigestConfig
 from notifier.config.durations import BusinessDays, format_duration, parse_duration
 from notifier.config.fields import Address, parse_listen
 from notifier.config.load import load
@@ -28,10 +29,12 @@ __all__ = [
     "EVENT_TYPES",
     "REPORT_TYPES",
     "Address",
+    "At",
     "BusinessDays",
     "CalendarConfig",
     "Config",
     "ConsoleConfig",
+    "DigestConfig",
     "GuardsConfig",
     "HttpConfig",
     "RuleConfig",

@@ -29,7 +29,7 @@ _OF_ENTITIES = ("entity", "from_", "to", "employer", "employer_name", "connectio
 
 def warnings(config: Config) -> list[str]:
     """One line for each thing that is surely not meant."""
-    return [*_rules(config), *_hidden(config), *_sinks(config)]
+    return [*_rules(config), *_hidden(config), *_sinks(config), *_digests(config)]
 
 
 def _rules(config: Config) -> Iterator[str]:
@@ -244,12 +244,25 @@ def _sinks(config: Config) -> Iterator[str]:
                     f'{_who(index, rule)} has "when", so it speaks at any time: '
                     f'the hours of the sink "{target.sink}" are for alerts, of rules with "while"'
                 )
+    named |= {target.sink for digest in config.digests for target in digest.notify}
     reported = {target.sink for target in config.self_reports}
     for name in config.sinks:
         if name not in named | reported:
-            yield f"sinks.{name}: no rule and no self_reports name it: nothing is ever sent to it"
+            yield f"sinks.{name}: no rule, digest or self_reports names it: nothing is ever sent to it"
     if not reported and not any(rule.when and _types(rule.when) & _REPORTS for rule in config.rules):
         yield (
             "self_reports: nobody is told when the notifier itself is in trouble; "
             'name a sink there, or add a rule with when: {type: "notifier.*"}'
         )
+
+
+def _digests(config: Config) -> Iterator[str]:
+    has_alerts = any(rule.while_ is not None for rule in config.rules)
+    for index, digest in enumerate(config.digests):
+        who = f'digests[{index}] "{digest.name}"'
+        if not has_alerts:
+            yield f'{who} tells of alerts, and no rule has "while": it has nothing to tell'
+        calendar = config.calendar_of(digest)
+        open_days = frozenset[int]().union(*calendar.days) if calendar else frozenset(range(7))
+        if any(not at.days & open_days for at in digest.at):
+            yield f"{who} names a day on which its calendar is always closed: it waits for the next open day"

@@ -32,8 +32,8 @@ def _zone(value: Any) -> ZoneInfo:
     raise UnknownWord("time zone", name, available_timezones())
 
 
-def _days(value: Any) -> frozenset[int]:
-    """``mon`` or ``mon-fri``."""
+def parse_days(value: Any) -> frozenset[int]:
+    """``mon`` or ``mon-fri`` -> 0 (Monday) to 6. Raises ``ValueError``."""
     word = text(value)
     first, dash, last = word.lower().partition("-")
     for day in (first, last if dash else first):
@@ -89,7 +89,7 @@ def _holiday(value: Any) -> date | str:
 Zone = Annotated[ZoneInfo, PlainValidator(_zone), WithJsonSchema({"type": "string"})]
 Days = Annotated[
     frozenset[int],
-    PlainValidator(_days),
+    PlainValidator(parse_days),
     WithJsonSchema({"type": "string", "pattern": f"^({'|'.join(_DAYS)})(-({'|'.join(_DAYS)}))?$"}),
 ]
 Hours = Annotated[

@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 
 from notifier.config import later
 from notifier.config.calendars import CalendarConfig
+from notifier.config.digests import DigestConfig
 from notifier.config.document import ListNode, MapNode, Node, Path, Problem, Scalar
 from notifier.config.model import Config, GuardsConfig, HttpConfig, SourceConfig
 from notifier.config.rules import RuleConfig, When, While
@@ -24,6 +25,7 @@ SINK_MODELS: Mapping[str, type[BaseModel]] = {
     "console": ConsoleConfig,
 }
 _AT: Mapping[str, type[BaseModel]] = {"source": SourceConfig, "http": HttpConfig, "guards": GuardsConfig}
+_IN: Mapping[str, type[BaseModel]] = {"calendars": CalendarConfig, "digests": DigestConfig}
 _SINK_TAG_AT = 2  # sinks, NAME, tag of the union
 _NOT_KEYS = {"directory"}
 _CONSEQUENCE = "default_factory_not_called"  # a default that is made from keys with errors of their own
@@ -174,8 +176,8 @@ def _level(root: MapNode, path: Path) -> tuple[type[BaseModel], Mapping[str, str
             return RuleConfig, later.RULE
         case ("rules", int(), "when" | "while" as which):
             return (When, later.WHEN) if which == "when" else (While, later.WHILE)
-        case ("calendars", str()):
-            return CalendarConfig, {}
+        case ("calendars" | "digests" as which, str() | int()):
+            return _IN[str(which)], {}
         case _:
             key = str(path[0]) if len(path) == 1 else ""
             return (_AT[key], {}) if key in _AT else (Config, later.TOP)

@@ -12,7 +12,6 @@ _ALERT_KEYS = ("mention",)
 
 TOP: Mapping[str, str] = {
     "owners": f"owners are {_RELEASE}",
-    "digests": f"digests are {_RELEASE}",
     "durability": f'"durability" is {_RELEASE}; it is always "standard"',
 }
 SINK: Mapping[str, str] = {

@@ -16,6 +16,7 @@ from pydantic import BeforeValidator, Field, SecretStr
 from pydantic.json_schema import SkipJsonSchema
 
 from notifier.config.calendars import CalendarConfig
+from notifier.config.digests import DigestConfig
 from notifier.config.fields import (
     Listen,
     Model,
@@ -137,6 +138,9 @@ class Config(Model):
     calendars: dict[Name, CalendarConfig] = Field(default_factory=dict)
     """When people are at work, by name; rules with `while` name one."""
 
+    digests: tuple[DigestConfig, ...] = ()
+    """Messages at fixed times about what is open and what happened since the last one."""
+
     self_reports: tuple[TargetText, ...] = Field(default_factory=_every_message_sink)
     """Who hears what the notifier says of itself. By default every Slack sink."""
 
@@ -166,3 +170,9 @@ class Config(Model):
 
     directory: SkipJsonSchema[Path] = Path()
     """Not a key: the directory of the file, from which `embedded:DIR` is read."""
+
+    def calendar_of(self, digest: DigestConfig) -> CalendarConfig | None:
+        """The calendar of a digest: the only one, where it names none; None where it has a time zone."""
+        if digest.timezone is not None:
+            return None
+        return self.calendars[digest.calendar or next(iter(self.calendars))]

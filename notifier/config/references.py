@@ -34,11 +34,12 @@ def check(data: Mapping[str, Any]) -> Iterator[Finding]:
         yield from _sink(("sinks", name), _mapping(sink))
         yield from _active(("sinks", name, "active"), _mapping(sink), data.get("calendars"))
     listed = list(enumerate(rules)) if isinstance(rules, list) else []
-    yield from _names(listed)
+    yield from _names("rules", listed)
     for index, rule in listed:
         yield from _rule(("rules", index), _mapping(rule), sinks)
         yield from _timing(("rules", index), _mapping(rule), _mapping(data.get("calendars")))
     yield from _targets(("self_reports",), data.get("self_reports"), sinks)
+    yield from _digests(data.get("digests"), data, sinks)
 
 
 def _sink(path: Path, sink: Mapping[str, Any]) -> Iterator[Finding]:
@@ -92,12 +93,12 @@ def _has_private_host(url: Any) -> bool:
         return False
 
 
-def _names(rules: list[tuple[int, Any]]) -> Iterator[Finding]:
+def _names(where: str, listed: list[tuple[int, Any]]) -> Iterator[Finding]:
     first: dict[str, int] = {}
-    for index, rule in rules:
-        name = _mapping(rule).get("name")
+    for index, item in listed:
+        name = _mapping(item).get("name")
         if isinstance(name, str) and first.setdefault(name, index) != index:
-            yield ("rules", index, "name"), ValueError(f"rules[{first[name]}] has this name already")
+            yield (where, index, "name"), ValueError(f"{where}[{first[name]}] has this name already")
 
 
 def _rule(path: Path, rule: Mapping[str, Any], sinks: Mapping[str, Any]) -> Iterator[Finding]:
@@ -139,6 +140,43 @@ def _timing(path: Path, rule: Mapping[str, Any], calendars: Mapping[str, Any]) -
                 ValueError('counts open hours of the calendar: at most 10d; use business days ("20bd")'),
             )
     yield from _calendar((*path, "calendar"), calendar, calendars)
+
+
+def _digests(digests: Any, data: Mapping[str, Any], sinks: Mapping[str, Any]) -> Iterator[Finding]:
+    listed = list(enumerate(digests)) if isinstance(digests, list) else []
+    calendars = _mapping(data.get("calendars"))
+    yield from _names("digests", listed)
+    for index, item in listed:
+        path, digest = ("digests", index), _mapping(item)
+        yield from _targets((*path, "notify"), digest.get("notify"), sinks)
+        yield from _calendar((*path, "calendar"), digest.get("calendar"), calendars)
+        yield from _told_of((*path, "rules"), digest.get("rules"), data.get("rules"))
+        if "calendar" in digest and "timezone" in digest:
+            yield (
+                (*path, "timezone"),
+                ValueError('"calendar" and "timezone" exclude each other; a calendar has a time zone'),
+            )
+        has_zone = any(closest(str(key), ("calendar", "timezone")) for key in digest)  # or misspells it
+        if digest and not has_zone and len(calendars) != 1:
+            yield (
+                path,
+                ValueError('needs "calendar" or "timezone": there is not exactly one calendar to take'),
+            )
+
+
+def _told_of(path: Path, named: Any, rules: Any) -> Iterator[Finding]:
+    """The rules whose alerts a digest tells of."""
+    known = {
+        rule["name"]: rule
+        for rule in (rules if isinstance(rules, list) else [])
+        if isinstance(rule, dict) and isinstance(rule.get("name"), str)
+    }
+    for index, name in enumerate(named if isinstance(named, list) else [named]):
+        where = (*path, index) if isinstance(named, list) else path
+        if isinstance(name, str) and name not in known:
+            yield where, UnknownWord("rule", name, known)
+        elif isinstance(name, str) and "while" not in known[name]:
+            yield where, ValueError('has "when"; a digest tells of alerts, of rules with "while"')
 
 
 def _is_longer(value: Any, limit: timedelta) -> bool:

@@ -101,6 +101,7 @@ def from_alert(
         "id": id_,
         "source": origin.source,
         "epoch": origin.epoch,
+        "rule": alert.rule,
         "alert": {
             "id": alert.id,
             "since": alert.since,

@@ -7,7 +7,7 @@ left out where there are many is counted.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -67,6 +67,10 @@ class Pages:
             "entries": [self._entry(message, alert, what) for alert, what in first],
         }
         return self._body(message, "alert.net" if message.by is By.NET else "alert.group", facts)
+
+    def entries(self, message: Message, said: Iterable[Occurrence]) -> list[dict[str, Any]]:
+        """What a message says of each of these alone."""
+        return [self._entry(message, alert, what) for alert, what in said]
 
     def _entry(self, message: Message, alert: Alert, what: What) -> dict[str, Any]:
         usual, affected = self._durations.usual(alert), self.affected.told(alert)

@@ -18,6 +18,7 @@ import msgspec
 from notifier.config import Config, RuleConfig, Target, When, is_among
 from notifier.core.conditions import conditions
 from notifier.core.diff import is_same_json
+from notifier.core.digests import digests
 from notifier.core.events import Event, told_body
 from notifier.core.quiet import Quiet
 from notifier.core.selection import Traits, selects
@@ -36,12 +37,13 @@ class Routed(msgspec.Struct, frozen=True):
 class Router:
     """The rules of one configuration, ready to be applied.
 
-    ``conditions`` are those with ``while``; ``for_people`` are the sinks that take messages, not events,
-    ``quiet`` says when not to disturb there.
+    ``conditions`` are those with ``while``, ``digests`` what is told at fixed times; ``for_people`` are the
+    sinks that take messages, not events, ``quiet`` says when not to disturb there.
     """
 
     def __init__(self, config: Config) -> None:
         self.conditions = conditions(config)
+        self.digests = digests(config)
         self.quiet = Quiet(config)
         self._rules = config.rules
         self._self_reports = config.self_reports

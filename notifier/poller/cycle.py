@@ -19,6 +19,7 @@ from notifier.core.view import Learned
 from notifier.errors import SourceError, SourceUnavailable
 from notifier.models import ConnectionState, Kind
 from notifier.poller.commits import Chain, Change, chunks
+from notifier.poller.digesting import tell_digests
 from notifier.poller.inbox import Wishes
 from notifier.poller.look import ConnectionChild, Findings, Memory, Settings, Tools
 from notifier.poller.traversal import (
@@ -62,6 +63,7 @@ class Cycle:
         self._budget = settings.request_budget
         self._learned = Learned()
         self._watching: Watching | None = None
+        self._digest_at = memory.digest_at
         self._expired: set[str] = set()
         self._forgotten_revision = meta.forgotten_revision
         self._live: set[str] | None = None  # read from the store where the view does not know it yet
@@ -97,6 +99,8 @@ class Cycle:
         if isinstance(outcome, Complete):
             last = await watching.look_first(changes, last)
         last = await watching.tell_people(last)
+        if isinstance(outcome, Complete) and memory.digest_at <= watching.origin.seen_at:
+            last, self._digest_at = await tell_digests(tools, self._settings, self._meta, watching, last)
         self._watching = watching
         self._learned = self._learn(seen, found, changes, missing_below)
         return Findings(
@@ -123,6 +127,7 @@ class Cycle:
         """The whole poll is committed, the last time at ``version``: now, not before, the view may change."""
         self._memory.known_before = self._chain.counts.get(Kind.CONNECTION, 0)
         self._memory.view.update(version, self._learned)
+        self._memory.digest_at = self._digest_at
         if self._watching is not None:
             self._watching.remember()
 

@@ -56,6 +56,7 @@ class Memory(msgspec.Struct):
     known_before: int = 0  # connections at our last commit: tells a flushed store from a new one
     book: Book | None = None  # the alerts at the view's version; None: not read yet
     counting: Counting = msgspec.field(default_factory=Counting)  # of the state at the view's version
+    digest_at: str = ""  # when to look again whether a digest is due; '': not known yet
 
     @staticmethod
     def empty(interval: timedelta, version: str = "", known_before: int = 0) -> Memory:

@@ -13,7 +13,7 @@ import msgspec
 
 from notifier.clock import iso
 from notifier.core import codec
-from notifier.core.alerts import Alert
+from notifier.core.alerts import Alert, Phase
 from notifier.core.book import Book
 from notifier.core.census import Affected
 from notifier.core.desk import Desk, Looked, Telling
@@ -77,6 +77,16 @@ class Watching:
         self._book.put({**self.watch.written, **self._telling.alerts}, self._telling.messages)
         self._book.hush(self._silences)
         self._book.durations.put(self._durations)
+
+    @property
+    def budget(self) -> int:
+        """How many requests this poll may still make."""
+        return self._budget
+
+    def open_alerts(self) -> list[Alert]:
+        """The alerts that are open after all that this poll has done."""
+        alerts = {**dict(self._book.items()), **self.watch.written, **self._telling.alerts}
+        return [alert for alert in alerts.values() if alert is not None and alert.phase is Phase.OPEN]
 
     async def learn_names(self, changes: Collection[Change]) -> None:
         """Look up what the events and alerts of these changes need."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from notifier.sinks import wording_digest
 from notifier.sinks.figures import is_longer, usually, who_else
 from notifier.sinks.templated import templated
 from notifier.sinks.values import LONGEST, at, length, moment, ordinal, text, utc, words
@@ -88,6 +89,8 @@ def tell(body: Any, *, is_line: bool = False) -> Told:
     verb = type_.rpartition(".")[2]
     message = text(at(data, "message"))
     entries = at(data, "entries")
+    if type_ == "alert.digest":
+        return _digest(data, entries if isinstance(entries, list) else [])
     if isinstance(entries, list) and (entries or _count(at(data, "passed"))):
         return _together(type_, data, entries)
     if message is not None:
@@ -151,6 +154,24 @@ def _usual_of_all(entries: list[Any]) -> str | None:
     """How long it usually takes, where that is the same for all that lasts."""
     said = {usually(at(entry, "data")) for entry in entries if at(entry, "type") != "alert.resolved"}
     return said.pop() if len(said) == 1 else None
+
+
+def _digest(data: Any, entries: list[Any]) -> Told:
+    """The words for a digest: what is open, and what happened since the last one."""
+    told = [tell(entry) for entry in entries[:_MOST_LINES]]
+    rest = _count(at(data, "open")) - len(told)
+    return Told(
+        wording_digest.title(data),
+        severity="info",
+        change=wording_digest.course(data),
+        facts=_present(wording_digest.facts(data)),
+        ids=_present((("source", at(data, "source")), ("digest", at(data, "digest", "name")))),
+        seen=_seen(at(data, "period"), is_removal=False),
+        lines=(
+            *((_line(entry, one), one.severity) for entry, one in zip(entries, told, strict=False)),
+            *([(f"and {rest:,} more", "")] if rest > 0 and told else []),
+        ),
+    )
 
 
 def _line(entry: Any, told: Told) -> str:

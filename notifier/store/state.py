@@ -17,8 +17,10 @@ import structlog
 
 from notifier.clock import Clock
 from notifier.core.alerts import Alert
+from notifier.core.digests import Standing
 from notifier.core.durations import Pair, Seconds
 from notifier.core.messages import Message, Page
+from notifier.core.past import Record
 from notifier.core.quiet import Silence
 from notifier.core.removals import Held
 from notifier.errors import LeaseLost, StateMoved, StoreUnavailable, StoreUnfit
@@ -37,6 +39,8 @@ _read_page = msgspec.json.Decoder(Page)
 _read_pair = msgspec.json.Decoder(Pair)
 _read_seconds = msgspec.json.Decoder(Seconds)
 _log = structlog.get_logger()
+_read_record = msgspec.json.Decoder(Record)
+_READ_AT_ONCE = 500  # events of the history
 
 
 class Meta(msgspec.Struct, frozen=True):
@@ -46,7 +50,8 @@ class Meta(msgspec.Struct, frozen=True):
     (and ``tombstone``) to how many the state holds. ``complete_at`` is when the last Complete snapshot began.
     ``told`` is what the notifier last said of itself, by report type. ``forgotten_revision`` is the highest
     revision of anything that was forgotten: what is new begins above it, so that no event's id comes twice.
-    ``watched`` maps the name of each ``while`` rule that has had its first look to what it asked for then.
+    ``watched`` maps the name of each ``while`` rule that has had its first look to what it asked for then,
+    ``digests`` the name of each digest to what was told of it.
     """
 
     version: str = ""
@@ -62,6 +67,7 @@ class Meta(msgspec.Struct, frozen=True):
     words: list[Any] = []
     forgotten_revision: int = 0
     watched: dict[str, str] = {}
+    digests: dict[str, Standing] = {}
 
 
 class Commit(msgspec.Struct, frozen=True):
@@ -246,6 +252,28 @@ class StateStore:
             entries = await self._redis.xrevrange(self._keys.history, count=newest)
         return [msgspec.json.decode(fields[b"event"]) for _, fields in entries]
 
+    async def records(self, since: str, *, most: int) -> AsyncIterator[Record]:
+        """The events of the history after ``since``, newest first, at most so many.
+
+        ``since`` is a moment of a poll, which all its events tell. What cannot be read is left out.
+        """
+        end, left = "+", most
+        while left > 0:
+            with translated("reading the history"):
+                entries = await self._redis.xrevrange(
+                    self._keys.history, max=end, count=min(left, _READ_AT_ONCE)
+                )
+            for id_, fields in entries:
+                record = _readable_record(fields)
+                if record is not None and record.timestamp <= since:
+                    return
+                if record is not None:
+                    yield record
+                left -= 1
+                end = f"({id_.decode()}"
+            if not entries:
+                return
+
     # --- writing ---
 
     async def commit(self, lease: Lease, expected: str, change: Commit) -> str:
@@ -348,6 +376,13 @@ def _read_message(key: str, field: bytes, value: bytes) -> Message:
             f"the field {field.decode(errors='replace')} of {key} cannot be read ({error}); somebody else "
             "wrote to it. Restore it, or delete it: what it told of is then told in a new message"
         ) from error
+
+
+def _readable_record(fields: Mapping[bytes, bytes]) -> Record | None:
+    try:
+        return _read_record.decode(fields[b"event"])
+    except (KeyError, msgspec.MsgspecError):
+        return None
 
 
 def _read_inbox(id_: str, fields: Mapping[bytes, bytes]) -> InboxEntry:

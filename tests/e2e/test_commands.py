@@ -186,6 +186,28 @@ def test_an_alert_is_taken_snoozed_and_given_back(place: Path, stage: Stage, rec
         assert (told.code, why in told.err) == (2, True), told
 
 
+def test_a_digest_is_shown_as_it_would_be_now_and_not_sent(
+    place: Path, stage: Stage, receiver: Receiver
+) -> None:
+    rules = f"{EVERYTHING}  - {{name: any, while: {{entity: group_connection}}, notify: [backend]}}\n"
+    digest = "digests: [{name: monday, at: mon 09:00, timezone: UTC, notify: [backend]}]\n"
+    config = write_config(place, stage, webhook("backend", receiver), rules + digest)
+    assert "nothing was polled yet" in run(place, "digest", "monday").err
+    with Worker(place, config) as worker:
+        worker.until_polled()
+        wait_until(lambda: run(place, "alerts", "list", "--json").json() != [], "alerts are open")
+        open_ = len(run(place, "alerts", "list", "--json").json())
+        body = run(place, "digest", "monday", "--json").json()
+        said = run(place, "digest", "monday").out.splitlines()
+        assert worker.stop() == 0
+    assert (body["type"], body["data"]["open"]) == ("alert.digest", open_)
+    assert said[0].startswith("monday: ")
+    assert any(line.startswith("- ") for line in said)
+    assert not any(b"alert.digest" in request.body for request in receiver.requests)
+    wrong = run(place, "digest", "tuesday")
+    assert (wrong.code, "the configuration has: monday" in wrong.err) == (2, True)
+
+
 def test_a_silence_is_added_listed_and_ended(place: Path, stage: Stage, receiver: Receiver) -> None:
     write_config(place, stage, webhook("backend", receiver))
     with Worker(place, place / "notifier.yaml") as worker:

@@ -141,3 +141,21 @@ async def test_a_slow_answer_is_taken_for_the_time_in_the_middle_of_its_trip(
     store = StateStore(redis_client, Keys("t"), clock, history=timedelta(days=1))
     await store.sync_time()
     assert store.now_us() == 2_000_000_002_000_000
+
+
+async def test_the_history_is_read_back_page_by_page_no_further_than_needed(rig, redis_client):
+    await rig.poll()
+    for n in range(1100):
+        at = f"2026-11-19T10:{n // 20:02}:00.000Z"
+        event = f'{{"type": "x", "timestamp": "{at}", "data": {{"cause": "{n}"}}}}'
+        await redis_client.xadd(rig.keys.history, {"event": event})
+
+    async def read(since: str, most: int = 10_000) -> list[int]:
+        return [int(record.data.cause) async for record in rig.store.records(since, most=most)]
+
+    assert await read("2026-11-19T09:00:00.000Z", 1100) == [*range(1099, -1, -1)]
+    assert await read("2026-11-19T10:00:00.000Z") == [*range(1099, 19, -1)]
+    assert await read("2026-11-19T10:53:00.000Z") == [*range(1099, 1079, -1)]
+    assert await read("2026-11-19T10:00:00.000Z", 700) == [*range(1099, 399, -1)]
+    everything = [record.type async for record in rig.store.records("", most=10_000)]
+    assert everything == ["x"] * 1100 + ["notifier.baseline"]

@@ -9,6 +9,7 @@ import pytest
 from notifier.config import Config, json_schema, warnings
 from notifier.config.advice import covers
 from notifier.config.calendars import CalendarConfig
+from notifier.config.digests import DigestConfig
 from notifier.config.document import parse, plain
 from notifier.config.explain import SINK_MODELS, keys
 from notifier.config.model import GuardsConfig, HttpConfig, SourceConfig
@@ -29,6 +30,7 @@ MODELS = [
     While,
     *SINK_MODELS.values(),
     ActiveConfig,
+    DigestConfig,
 ]
 
 
@@ -189,7 +191,7 @@ def test_covers(wide, narrow, expected):
 
 def test_names_sinks_that_get_nothing():
     assert warnings(config_of({"when": {}}, sinks=("log", "idle"))) == [
-        "sinks.idle: no rule and no self_reports name it: nothing is ever sent to it"
+        "sinks.idle: no rule, digest or self_reports names it: nothing is ever sent to it"
     ]
 
 
