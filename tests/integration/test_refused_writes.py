@@ -76,6 +76,7 @@ CHANGE = Commit(
     states={"c1": b"\x01new", "c3": b"\x01new"},
     forgotten=["c2"],
     alerts={"a1": alert("open"), "a2": None, "a3": alert("pending")},
+    durations={("carr_1", "pending"): (60, 5)},
     history=['{"type": "x", "data": {}}', '{"type": "y", "data": {}}'],
     owed=owed("one", "two", "one"),
 )
@@ -103,11 +104,14 @@ async def test_a_commit_of_which_a_write_is_refused_is_no_commit_and_is_done_who
     await rig.store.commit(lease, version, CHANGE)
     assert await rig.store.states(["c1", "c2", "c3"]) == [b"\x01new", None, b"\x01new"]
     assert await rig.store.alerts() == {"a1": alert("open"), "a3": alert("pending")}
+    assert await rig.store.durations() == {("carr_1", "pending"): (60, 5)}
     assert len(await rig.store.history(newest=9)) == 3
     assert await rig.redis.llen(rig.keys.lane("backend", "lane of one")) == 2
 
 
-@pytest.mark.parametrize("key", ["history", "state", "alerts", "lane:backend:lane of two", "lanes:backend"])
+@pytest.mark.parametrize(
+    "key", ["history", "state", "alerts", "durations", "lane:backend:lane of two", "lanes:backend"]
+)
 async def test_a_commit_that_meets_a_key_of_another_type_is_no_commit(rig, key):
     lease, version = await first_commit(rig)
     name = rig.keys.prefix + key
