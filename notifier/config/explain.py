@@ -14,6 +14,7 @@ from notifier.config import later
 from notifier.config.calendars import CalendarConfig
 from notifier.config.document import ListNode, MapNode, Node, Path, Problem, Scalar
 from notifier.config.model import Config, GuardsConfig, HttpConfig, SourceConfig
+from notifier.config.owners import OwnersConfig
 from notifier.config.rules import RuleConfig, When, While
 from notifier.config.sinks import ActiveConfig, ConsoleConfig, SlackConfig, WebhookConfig
 from notifier.config.words import SINK_TYPES, UnknownWord, closest, nearest, shown
@@ -23,7 +24,12 @@ SINK_MODELS: Mapping[str, type[BaseModel]] = {
     "webhook": WebhookConfig,
     "console": ConsoleConfig,
 }
-_AT: Mapping[str, type[BaseModel]] = {"source": SourceConfig, "http": HttpConfig, "guards": GuardsConfig}
+_AT: Mapping[str, type[BaseModel]] = {
+    "source": SourceConfig,
+    "http": HttpConfig,
+    "guards": GuardsConfig,
+    "owners": OwnersConfig,
+}
 _SINK_TAG_AT = 2  # sinks, NAME, tag of the union
 _NOT_KEYS = {"directory"}
 _CONSEQUENCE = "default_factory_not_called"  # a default that is made from keys with errors of their own

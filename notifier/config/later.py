@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 _RELEASE = "not available in this release"
-_ALERT_KEYS = ("mention", "title", "message")
+_ALERT_KEYS = ("title", "message")
 
 TOP: Mapping[str, str] = {
-    "owners": f"owners are {_RELEASE}",
     "digests": f"digests are {_RELEASE}",
     "durability": f'"durability" is {_RELEASE}; it is always "standard"',
 }

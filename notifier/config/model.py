@@ -31,6 +31,7 @@ from notifier.config.fields import (
     secret_from,
     text,
 )
+from notifier.config.owners import OwnersConfig
 from notifier.config.rules import RuleConfig, Target, TargetText
 from notifier.config.sinks import SecretUrl, SinkConfig
 from notifier.config.urls import base_url, link_template, store_url
@@ -136,6 +137,9 @@ class Config(Model):
 
     calendars: dict[Name, CalendarConfig] = Field(default_factory=dict)
     """When people are at work, by name; rules with `while` name one."""
+
+    owners: OwnersConfig | None = None
+    """Who owns which employers and carriers."""
 
     self_reports: tuple[TargetText, ...] = Field(default_factory=_every_message_sink)
     """Who hears what the notifier says of itself. By default every Slack sink."""

@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from notifier.core.owners import Owner
 from notifier.models import Kind
 
 EntityKey = tuple[Kind, str]
@@ -130,7 +131,8 @@ class Alert(msgspec.Struct, frozen=True, omit_defaults=True):
 
     ``told`` maps each place (``sink`` or ``sink#channel``) whose readers are to know of it to what they know,
     ``last`` to the message in which an earlier occurrence ended. ``remind``: a reminder is still to be said.
-    ``past`` is the last occurrence that ended, where another one has begun.
+    ``past`` is the last occurrence that ended, where another one has begun. ``owner`` is who owned the entity
+    when it opened; None: nobody has asked.
     """
 
     rule: str
@@ -154,6 +156,7 @@ class Alert(msgspec.Struct, frozen=True, omit_defaults=True):
     ended_at: str | None = None
     end: End | None = None
     past: Alert | None = None
+    owner: Owner | None = None
 
     @property
     def ended(self) -> Alert | None:
