@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from notifier import __version__
-from notifier.cli import alerts, check, dead, demo, inspect, run, sandbox, silence, sinks
+from notifier.cli import alerts, check, dead, demo, inspect, owners, run, sandbox, silence, sinks
 from notifier.cli.common import Failed, fail
 from notifier.errors import NotifierError
 
@@ -49,6 +49,7 @@ sandbox.add_to(app)
 inspect.add_to(app)
 alerts.add_to(app)
 silence.add_to(app)
+owners.add_to(app)
 dead.add_to(app)
 sinks.add_to(app)
 

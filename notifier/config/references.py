@@ -11,9 +11,9 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
+from notifier.config import owners
 from notifier.config.document import Path
 from notifier.config.durations import parse_span
-from notifier.config import owners
 from notifier.config.people import OWNER
 from notifier.config.rules import parse_target
 from notifier.config.urls import is_private

@@ -1,7 +1,7 @@
 """Owners: who looks after which employers and carriers. Pure.
 
-A table of rows in CSV. The row that says most about an entity has it: one for its employer and its carrier, then
-one for its employer, then one for its carrier, then one for neither.
+A table of rows in CSV. The row that says most about an entity has it: one for its employer and its carrier,
+then one for its employer, then one for its carrier, then one for neither.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _LINE_END = re.compile(r"\r\n|\r|\n")
 
 
 class Owner(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Who looks after something; '' is not known. ``owner``: an e-mail address, or the id of a Slack member."""
+    """Who looks after something; '' is not known. ``owner``: an e-mail address, or a Slack member's id."""
 
     owner: str = ""
     team: str = ""

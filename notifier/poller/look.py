@@ -16,6 +16,7 @@ from notifier.core.removals import Guard, Held
 from notifier.core.rules import Router
 from notifier.core.view import View
 from notifier.poller.names import NameBook
+from notifier.poller.roster import Roster
 from notifier.poller.traversal import Complete, Partial, Seen
 from notifier.store.state import Commit, StateStore
 
@@ -43,6 +44,7 @@ class Tools(msgspec.Struct, frozen=True):
     names: NameBook
     router: Router
     clock: Clock
+    roster: Roster | None = None
 
 
 class Memory(msgspec.Struct):
