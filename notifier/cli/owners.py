@@ -82,9 +82,11 @@ async def _read(config: Config) -> tuple[dict[_Pair, int], Names]:
     groups: dict[_Pair, int] = {}
     async with open_stores(config) as store:
         words = codec.Words((await store.state.meta()).words)
-        async for _, value in store.state.all_states():
-            if codec.is_tombstone(value):
+        seen: set[str] = set()
+        async for id_, value in store.state.all_states():
+            if codec.is_tombstone(value) or id_ in seen:
                 continue
+            seen.add(id_)
             state = codec.decode(value, words)
             for group in state.group_connections.values():
                 if group.removed_at is None:

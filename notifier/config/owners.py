@@ -13,7 +13,7 @@ from notifier.config.fields import Model, Name, PositiveDuration, Text
 from notifier.config.people import OWNER
 from notifier.config.rules import TargetText, parse_target
 from notifier.config.sinks import Headers, SecretUrl
-from notifier.config.words import UnknownWord
+from notifier.config.words import UnknownWord, closest
 
 _Finding = tuple[Path, ValueError]
 
@@ -63,7 +63,8 @@ def _source(owners: Mapping[str, Any]) -> Iterator[_Finding]:
     has_file, has_url = "file" in owners, "url" in owners
     if has_file and has_url:
         yield ("owners", "url"), ValueError('"file" and "url" exclude each other; keep one')
-    if not has_file and not has_url:
+    is_misspelt = any(closest(str(key), ("file", "url")) for key in owners)
+    if not has_file and not has_url and not is_misspelt:
         yield ("owners",), ValueError('needs "file" or "url": the table of owners')
     if "headers" in owners and not has_url:
         yield ("owners", "headers"), ValueError('belongs to "url"; remove the key')

@@ -119,6 +119,7 @@ def _together(type_: str, data: Any, entries: list[Any]) -> Told:
     return Told(
         title,
         severity=_end_of(data) if ended and not opened else str(at(data, "severity") or "info"),
+        facts=_present((("Owner", None if rest > 0 else _common_owner(entries)),)),
         ids=_present((("rule", at(data, "rule")),)),
         note=text(at(data, "note")) if opened else None,
         links=_links(first) if at(data, "by") == "employer" else (),
@@ -266,10 +267,25 @@ def _facts(verb: str, data: Any) -> tuple[tuple[str, str], ...]:
         ("Status", own_status),
         ("Employer", employer),
         ("Carrier", at(data, "carrier", "name")),
+        ("Owner", _owner(data)),
         ("Group number", None if "group_id" in _changed(data) else at(data, "entity", "group_id")),
         ("Connection", None if is_connection or status is None or verb == "removed" else words(status)),
     )
     return _present(facts)
+
+
+def _owner(data: Any) -> str | None:
+    """``sam@example.com (Benefits)``; an id of Slack's says nothing to a reader."""
+    who, team = text(at(data, "owner", "owner")), text(at(data, "owner", "team"))
+    if who is None or "@" not in who:
+        return team
+    return f"{who} ({team})" if team else who
+
+
+def _common_owner(entries: list[Any]) -> str | None:
+    """The owner of several, where they have one and the same."""
+    owners = {_owner(at(entry, "data")) for entry in entries}
+    return owners.pop() if len(owners) == 1 else None
 
 
 def _moves(data: Any) -> tuple[tuple[str, str], ...]:
