@@ -22,6 +22,7 @@ from notifier.config.words import nearest, shown
 COLUMNS = ("employer", "carrier", "owner", "team", "channel")
 MOST_MENTIONED = 10  # in one message
 _LONGEST_CELL = 200
+_WORD = re.compile(r"[\w -]{1,40}")
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
 
@@ -139,7 +140,8 @@ def _columns(cells: Iterable[str]) -> Sequence[str]:
     names = [cell.lower() for cell in cells]
     for name in names:
         if name not in COLUMNS:
-            raise ValueError(f"unknown column {shown(name)}{nearest(name, COLUMNS)}")
+            named = shown(name) if _WORD.fullmatch(name) else '"..."'  # it may be no table, and hold a secret
+            raise ValueError(f"unknown column {named}{nearest(name, COLUMNS)}")
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
         raise ValueError(f"has the column {twice} twice")
