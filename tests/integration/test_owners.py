@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
+from notifier.config import Target
+from notifier.errors import ConfigError
 from notifier.models import Part
+from notifier.poller.roster import read_file
+from tests.support.account import connection, group
 from tests.support.alerts import rule
 from tests.support.rig import Rig
 
@@ -193,6 +198,41 @@ async def test_events_go_to_the_owner_too_and_to_the_sink_that_is_named_beside(o
     assert told(rig, "backend") == [(None, what, "gc_1"), (None, what, "gc_3")]
     mentions = [body["data"]["mention"] for body in rig.sinks["ops"].got]
     assert sorted(mentions) == [["U0123456789"], ["U0123456789"], ["sam@example.com"], ["sam@example.com"]]
+
+
+async def test_an_event_is_told_once_in_a_place_that_is_named_twice(owned, account, table):
+    table.write_text("employer,channel\ner_conn_1,#ops\n")
+    rig = owned("  - {name: moves, when: {to: processing}, notify: [owner, ops]}\n")
+    await rig.poll(times=2)
+    await trouble(rig, account, 1, status="processing")
+    assert told(rig) == [(None, "status_changed", "gc_1")]
+
+
+async def test_reports_have_no_owner_and_are_told_once(owned):
+    rig = owned('  - {name: own, when: {type: "notifier.*"}, notify: [owner]}\n', fallback="ops")
+    rig.config = rig.config.model_copy(update={"self_reports": (Target("ops"),)})
+    rig.restart()
+    await rig.poll()
+    assert told(rig) == [(None, "baseline", "")]
+
+
+async def test_a_message_about_many_mentions_ten(owned, account, table):
+    rows = [f"er_conn_{n:02},owner{n}@example.com,#team\n" for n in range(12)]
+    table.write_text("employer,owner,channel\n" + "".join(rows))
+    rig = owned(rule(notify="[owner]", more="mention: owner"))
+    account.listed = [connection(f"conn_{n:02}", group(f"gc_{n:02}")) for n in range(12)]
+    await rig.poll(times=2)
+    for n in range(12):
+        account.set_status(f"conn_{n:02}", f"gc_{n:02}", "needs_attention")
+    await rig.poll()
+    [body] = rig.sinks["ops"].got
+    assert (body["data"]["opened"], len(body["data"]["mention"])) == (12, 10)
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "owners.csv")
+    with pytest.raises(ConfigError, match="is not a file"):
+        read_file(tmp_path / "owners.csv")
 
 
 @pytest.mark.parametrize(

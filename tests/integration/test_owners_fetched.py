@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from notifier.config import OwnersConfig
 from notifier.core.owners import Owner
@@ -60,13 +61,14 @@ async def test_a_table_is_fetched_with_its_headers(receiver, sessions):
         (answer(200, body=TABLE + b"er_2,x\n"), ConfigError, "(owners.url):3: owner: is neither"),
         (answer(200, body=b"<html>hush</html>"), ConfigError, "unknown column"),
         (answer(200, body=TABLE + b"#" * 5_000_000), ConfigError, "is larger than 5 MB"),
+        (Raw(b"HTTP/1.1 200 OK\r\n\r\n" + b"#" * 5_000_001, hang=True), ConfigError, "is larger than 5 MB"),
         (
             Raw(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n" + TABLE),
             OwnersUnavailable,
             "closed the connection",
         ),
     ],
-    ids=["status", "redirect", "nothing", "nonsense", "empty", "row", "page", "large", "cut"],
+    ids=["status", "redirect", "nothing", "nonsense", "empty", "row", "page", "large", "endless", "cut"],
 )
 async def test_what_is_no_table_is_told_without_a_secret(receiver, sessions, said, kind, told):
     receiver.script = [said, said]  # a connection that was lost is tried once more
@@ -116,6 +118,15 @@ async def test_an_address_is_asked_again_and_again_and_the_last_good_table_stays
     keeping.cancel()
     assert seen == [(0, True), (1, False), (1, True), (0, False)]
     assert clock.asked[:4] == [60, 600, 60, 600]
+
+
+async def test_what_goes_on_failing_is_logged_once(receiver, sessions, tmp_path):
+    roster = Roster(config(receiver.url), tmp_path, Naps(), sessions)
+    receiver.script = [500, 500, 404]
+    with capture_logs() as logs:
+        for _ in range(3):
+            await roster.fetch()
+    assert [log["error"].split("answered ")[1][:3] for log in logs] == ["500", "404"]
 
 
 def test_every_error_of_it_is_one_that_the_roster_takes():

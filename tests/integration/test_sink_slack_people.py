@@ -180,6 +180,7 @@ async def test_a_person_gets_a_direct_message_which_lives_on(slack, sink, target
         (SAM, "messages_tab_disabled"),
         (SAM, "user_disabled"),
         (SAM, "missing_scope"),
+        ("sam@example.com", "something_new"),
     ],
 )
 async def test_who_cannot_be_reached_is_told_of_in_the_sinks_own_channel(slack, sink, target, error):
@@ -192,6 +193,12 @@ async def test_who_cannot_be_reached_is_told_of_in_the_sinks_own_channel(slack, 
     await sink.send(delivery(target=target), msgspec.structs.replace(FIRST, posted=receipt.posted, version=2))
     [there] = slack.there.values()
     assert said in json.dumps(there, ensure_ascii=False)
+
+
+async def test_an_id_that_is_none_is_written_to_nowhere(slack, sink):
+    slack.people["sam@example.com"]["id"] = "#dental"
+    receipt = await sink.send(delivery(target="sam@example.com"), FIRST)
+    assert receipt.posted.channel == "C0000000001"
 
 
 async def test_a_person_is_looked_up_again_where_slack_cannot_say_now(slack, sink):
