@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from notifier.config import Target, warnings
-from tests.unit.test_config import GOOD, assert_told, load_text
+from notifier.config import Target, load, warnings
+from notifier.poller.roster import check_file
+from tests.unit.test_config import ENV, GOOD, ROOT, assert_told, load_text
 
 RULE = "    when: {}\n    notify: [backend]\n"
 OWNED = "    when: {}\n    notify: [owner]\n"
@@ -99,3 +100,12 @@ def test_a_rule_whose_events_the_owner_has_from_an_earlier_one_is_named(tmp_path
     assert any(
         'rules[1] "second" never reaches' in line for line in warnings(load_text(tmp_path, text + second))
     )
+
+
+def test_the_table_of_the_example_can_be_read():
+    owners = check_file(load(ROOT / "config/examples/owners.yaml", ENV))
+    assert owners is not None
+    assert len(owners) == 4
+    assert (ROOT / "config/examples/owners.csv").read_text().partition("\nemployer")[2] in (
+        ROOT / "docs/configuration.md"
+    ).read_text()
