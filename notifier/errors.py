@@ -4,6 +4,7 @@
 
     NotifierError
       ConfigError             the configuration or a command's arguments are wrong (exit code 2)
+      OwnersUnavailable       the table of owners was not to be had from its address
       SourceError             Clasp's API
         SourceUnavailable     it did not answer, or asked us to wait; later it may
         SourceRefused         it does not accept our key (401, 403)
@@ -37,6 +38,10 @@ class ConfigError(NotifierError):
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+class OwnersUnavailable(NotifierError):
+    """The address did not give the table of owners."""
 
 
 class SourceError(NotifierError):

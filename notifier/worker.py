@@ -32,8 +32,10 @@ from notifier.errors import StoreError, StoreUnavailable
 from notifier.poller.look import Settings, Tools
 from notifier.poller.loop import Hooks, Poller
 from notifier.poller.names import NameBook
+from notifier.poller.roster import Roster, check_file, roster_of
 from notifier.sinks.contract import Sink
 from notifier.sinks.registry import build_sinks
+from notifier.sinks.session import Sessions
 from notifier.store.client import open_store
 from notifier.store.fitness import examine
 from notifier.store.keys import Keys
@@ -122,6 +124,7 @@ async def run(
 
     Raises ``StoreUnfit`` or ``ConfigError`` where it cannot start; anything else that ends a part of it.
     """
+    await asyncio.to_thread(check_file, config)
     stop = stop or asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -158,7 +161,11 @@ async def _until_fit(
 async def _work(config: Config, store: Stores, clock: Clock, stop: asyncio.Event, health: Health) -> None:
     rng = random.Random()
     source = source_client(config, clock, rng)
-    async with build_sinks(config) as sinks, _heartbeat(config) as heartbeat:
+    async with (
+        build_sinks(config) as sinks,
+        _heartbeat(config) as heartbeat,
+        _roster(config, clock) as roster,
+    ):
         dispatcher = Dispatcher(routes(config, sinks), store.lanes, clock, rng, health.attempted)
         tools = Tools(
             source,
@@ -166,16 +173,26 @@ async def _work(config: Config, store: Stores, clock: Clock, stop: asyncio.Event
             NameBook(source, store.names, enabled=config.source.enrich),
             Router(config),
             clock,
+            roster,
         )
         hooks = Hooks(dispatcher.wake, _polled(health), heartbeat)
         poller = Poller(tools, settings(config), store.lanes, tuple(config.sinks), config.source.lease, hooks)
         try:
             async with asyncio.TaskGroup() as parts:
-                parts.create_task(_must_run(poller.run(stop), stop, "poller"))
+                parts.create_task(_must_run(_poll(poller, roster, stop), stop, "poller"))
+                if roster is not None:
+                    parts.create_task(_must_run(_first_of(stop, roster.keep()), stop, "roster"))
                 parts.create_task(_must_run(dispatcher.run(stop, GRACE), stop, "dispatcher"))
                 parts.create_task(_must_run(_sweep(store, clock, stop), stop, "sweeper"))
         finally:
             await source.close()
+
+
+async def _poll(poller: Poller, roster: Roster | None, stop: asyncio.Event) -> None:
+    """Poll, once it is known who the owners are, or that this cannot be known."""
+    if roster is not None:
+        await _first_of(stop, roster.fetch())
+    await poller.run(stop)
 
 
 async def _must_run(part: Awaitable[None], stop: asyncio.Event, name: str) -> None:
@@ -222,6 +239,15 @@ def _polled(health: Health) -> Callable[[PollResult], None]:
             )
 
     return polled
+
+
+@asynccontextmanager
+async def _roster(config: Config, clock: Clock) -> AsyncIterator[Roster | None]:
+    sessions = Sessions()
+    try:
+        yield roster_of(config, clock, sessions)
+    finally:
+        await sessions.close()
 
 
 @asynccontextmanager

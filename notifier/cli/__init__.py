@@ -8,7 +8,20 @@ from typing import Annotated
 import typer
 
 from notifier import __version__
-from notifier.cli import alerts, check, dead, demo, digest, inspect, preview, run, sandbox, silence, sinks
+from notifier.cli import (
+    alerts,
+    check,
+    dead,
+    demo,
+    digest,
+    inspect,
+    owners,
+    preview,
+    run,
+    sandbox,
+    silence,
+    sinks,
+)
 from notifier.cli.common import Failed, fail
 from notifier.errors import NotifierError
 
@@ -51,6 +64,7 @@ alerts.add_to(app)
 preview.add_to(app)
 silence.add_to(app)
 digest.add_to(app)
+owners.add_to(app)
 dead.add_to(app)
 sinks.add_to(app)
 

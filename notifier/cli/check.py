@@ -23,9 +23,11 @@ from notifier.cli.common import (
     say,
 )
 from notifier.clock import SystemClock
-from notifier.config import Config, json_schema, warnings
-from notifier.errors import NotifierError
+from notifier.config import Config, OwnersConfig, json_schema, warnings
+from notifier.errors import ConfigError, NotifierError
+from notifier.poller.roster import check_file, fetch
 from notifier.sinks.registry import build_sinks
+from notifier.sinks.session import Sessions
 from notifier.store.fitness import examine
 from notifier.store.keys import Keys
 from notifier.worker import source_client
@@ -49,11 +51,14 @@ def check(
     Exit code 0: fine. 1: something did not answer as it should. 2: the configuration is wrong.
     """
     loaded = load_config(config)
+    owners = check_file(loaded)
     for warning in warnings(loaded):
         err.print(Text(f"warning: {warning}", style="yellow" if err.is_terminal else ""))
     say(f"{config}: {len(loaded.rules)} rules, {len(loaded.sinks)} sinks: fine")
     for name in loaded.in_preview:
         say(f"sink {name} is in preview: what it would send is written to standard output, nothing is sent")
+    if owners is not None and loaded.owners is not None:
+        say(f"{loaded.owners.file}: {len(owners)} rows: fine")
     if online and not run_async(lambda: _online(loaded)):
         raise Failed("not everything answered as it should; see above")
 
@@ -70,12 +75,17 @@ async def _online(config: Config) -> bool:
     ]
     async with build_sinks(config) as sinks:
         results += [await _tried(f"sink {name}", sink.probe) for name, sink in sinks.items()]
+    owners = config.owners
+    if owners is not None and owners.url is not None:
+        results.append(await _tried("owners", lambda: _owners(owners)))
     return all(results)
 
 
 async def _tried(what: str, attempt: Callable[[], Awaitable[str]]) -> bool:
     try:
         answer = await attempt()
+    except ConfigError:
+        raise
     except (NotifierError, Failed) as error:
         out.print(Text.assemble(("FAILED ", "bold red"), f"{what}: {error}"))
         return False
@@ -93,6 +103,14 @@ async def _clasp(config: Config) -> str:
         return "the key works; the account has no connections"
     finally:
         await client.close()
+
+
+async def _owners(config: OwnersConfig) -> str:
+    sessions = Sessions()
+    try:
+        return f"the table has {len(await fetch(config, sessions))} rows"
+    finally:
+        await sessions.close()
 
 
 async def _store(config: Config) -> str:

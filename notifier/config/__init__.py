@@ -3,7 +3,8 @@
 ::
 
     document      text -> nodes that know their lines          interpolate   ${VAR} -> its value
-    model, sinks, rules, calendars, digests, fields, urls, durations, words     what each key may hold
+    model, sinks, rules, templates, calendars, digests, owners, people, fields, urls, durations, words
+                                                                what each key may hold
     references    what keys must be to each other              later         keys of later releases
     explain       errors -> problems in plain words            load          all of it, on a file
     advice        what is allowed and surely not meant         schema        for editors
@@ -20,6 +21,7 @@ from notifier.config.durations import BusinessDays, format_duration, parse_durat
 from notifier.config.fields import Address, parse_listen
 from notifier.config.load import load
 from notifier.config.model import Config, GuardsConfig, HttpConfig, SourceConfig
+from notifier.config.owners import OwnersConfig
 from notifier.config.rules import RuleConfig, Selection, Target, When, While, is_among, parse_target
 from notifier.config.schema import json_schema
 from notifier.config.sinks import ConsoleConfig, SinkConfig, SlackConfig, WebhookConfig
@@ -37,6 +39,7 @@ __all__ = [
     "DigestConfig",
     "GuardsConfig",
     "HttpConfig",
+    "OwnersConfig",
     "RuleConfig",
     "Selection",
     "SinkConfig",

@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from notifier.config.model import Config
+from notifier.config.people import OWNER
 from notifier.config.rules import RuleConfig, Selection, Target, When, While, is_among
 from notifier.config.words import EVENT_TYPES, REPORT_TYPES
 from notifier.models import TRACKED, Kind
@@ -29,7 +30,7 @@ _OF_ENTITIES = ("entity", "from_", "to", "employer", "employer_name", "connectio
 
 def warnings(config: Config) -> list[str]:
     """One line for each thing that is surely not meant."""
-    return [*_rules(config), *_hidden(config), *_sinks(config), *_digests(config)]
+    return [*_rules(config), *_hidden(config), *_sinks(config), *_digests(config), *_owners(config)]
 
 
 def _rules(config: Config) -> Iterator[str]:
@@ -186,7 +187,7 @@ def _hides(config: Config, other: RuleConfig, rule: RuleConfig, target: Target) 
         return is_named and covers(other.when, rule.when)
     if other.while_ is None or rule.while_ is None or target not in other.notify:
         return False
-    if config.sinks[target.sink].type != "slack":
+    if target.sink != OWNER and config.sinks[target.sink].type != "slack":
         return False  # a program hears of every alert
     return _is_sooner(other, rule) and _covers(other.while_, rule.while_)
 
@@ -236,10 +237,12 @@ def _is_kept_out(refused: tuple[Any, ...], asked: tuple[Any, ...], also_refused:
 
 def _sinks(config: Config) -> Iterator[str]:
     named = {target.sink for rule in config.rules for target in (*rule.notify, *rule.fallback)}
+    if OWNER in named and config.owners is not None:
+        named |= _of_owners(config)
     for index, rule in enumerate(config.rules):
         for target in rule.notify if rule.when is not None else ():
-            sink = config.sinks[target.sink]
-            if sink.type == "slack" and sink.active is not None:
+            sink = config.sinks.get(target.sink)
+            if sink is not None and sink.type == "slack" and sink.active is not None:
                 yield (
                     f'{_who(index, rule)} has "when", so it speaks at any time: '
                     f'the hours of the sink "{target.sink}" are for alerts, of rules with "while"'
@@ -266,3 +269,26 @@ def _digests(config: Config) -> Iterator[str]:
         open_days = frozenset[int]().union(*calendar.days) if calendar else frozenset(range(7))
         if any(not at.days & open_days for at in digest.at):
             yield f"{who} names a day on which its calendar is always closed: it waits for the next open day"
+
+
+def _of_owners(config: Config) -> set[str]:
+    """The sinks that ``owner`` leads to."""
+    slack = [name for name, sink in config.sinks.items() if sink.type == "slack"]
+    fallback = config.owners and config.owners.fallback
+    return {(config.owners and config.owners.sink) or slack[0], *([fallback.sink] if fallback else [])}
+
+
+def _owners(config: Config) -> Iterator[str]:
+    for index, rule in enumerate(config.rules):
+        sinks = {target.sink for target in (*rule.notify, *rule.fallback)}
+        is_for_people = any(name == OWNER or config.sinks[name].type == "slack" for name in sinks)
+        if rule.mention and not is_for_people:
+            yield f'{_who(index, rule)} has "mention", which is for Slack, and notifies no Slack sink'
+    if config.owners is None:
+        return
+    if not any(
+        OWNER in rule.mention or Target(OWNER) in (*rule.notify, *rule.fallback) for rule in config.rules
+    ):
+        yield 'owners: no rule has "owner" in "notify" or "mention": messages only show who it is'
+    if config.owners.file is not None and "refresh" in config.owners.model_fields_set:
+        yield 'owners.refresh: is for "url"; a file is read again as soon as it has changed'

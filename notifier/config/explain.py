@@ -15,6 +15,7 @@ from notifier.config.calendars import CalendarConfig
 from notifier.config.digests import DigestConfig
 from notifier.config.document import ListNode, MapNode, Node, Path, Problem, Scalar
 from notifier.config.model import Config, GuardsConfig, HttpConfig, SourceConfig
+from notifier.config.owners import OwnersConfig
 from notifier.config.rules import RuleConfig, When, While
 from notifier.config.sinks import ActiveConfig, ConsoleConfig, SlackConfig, WebhookConfig
 from notifier.config.words import SINK_TYPES, UnknownWord, closest, nearest, shown
@@ -24,8 +25,13 @@ SINK_MODELS: Mapping[str, type[BaseModel]] = {
     "webhook": WebhookConfig,
     "console": ConsoleConfig,
 }
-_AT: Mapping[str, type[BaseModel]] = {"source": SourceConfig, "http": HttpConfig, "guards": GuardsConfig}
 _IN: Mapping[str, type[BaseModel]] = {"calendars": CalendarConfig, "digests": DigestConfig}
+_AT: Mapping[str, type[BaseModel]] = {
+    "source": SourceConfig,
+    "http": HttpConfig,
+    "guards": GuardsConfig,
+    "owners": OwnersConfig,
+}
 _SINK_TAG_AT = 2  # sinks, NAME, tag of the union
 _NOT_KEYS = {"directory"}
 _CONSEQUENCE = "default_factory_not_called"  # a default that is made from keys with errors of their own
@@ -173,7 +179,7 @@ def _level(root: MapNode, path: Path) -> tuple[type[BaseModel], Mapping[str, str
         case ("sinks", str(), "active"):
             return ActiveConfig, {}
         case ("rules", int()):
-            return RuleConfig, later.RULE
+            return RuleConfig, {}
         case ("rules", int(), "when" | "while" as which):
             return (When, later.WHEN) if which == "when" else (While, later.WHILE)
         case ("calendars" | "digests" as which, str() | int()):

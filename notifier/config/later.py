@@ -8,10 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 _RELEASE = "not available in this release"
-_ALERT_KEYS = ("mention",)
 
 TOP: Mapping[str, str] = {
-    "owners": f"owners are {_RELEASE}",
     "durability": f'"durability" is {_RELEASE}; it is always "standard"',
 }
 SINK: Mapping[str, str] = {
@@ -21,7 +19,6 @@ SINK: Mapping[str, str] = {
     "min_severity": f'"min_severity" is {_RELEASE}; choose with rules which sink gets what',
     "mode": '"mode" is for sinks of type slack and webhook; a console only writes anyway',
 }
-RULE: Mapping[str, str] = {key: f'"{key}" is {_RELEASE}' for key in _ALERT_KEYS}
 WHEN: Mapping[str, str] = {
     key: f'"{key}" is a key of "while"; "when" has "to" and "not_to"'
     for key in ("status", "not_status", "unchanged")

@@ -32,6 +32,7 @@ from notifier.config.fields import (
     secret_from,
     text,
 )
+from notifier.config.owners import OwnersConfig
 from notifier.config.rules import RuleConfig, Target, TargetText
 from notifier.config.sinks import SecretUrl, SinkConfig
 from notifier.config.urls import base_url, link_template, store_url
@@ -140,6 +141,8 @@ class Config(Model):
 
     digests: tuple[DigestConfig, ...] = ()
     """Messages at fixed times about what is open and what happened since the last one."""
+    owners: OwnersConfig | None = None
+    """Who owns which employers and carriers."""
 
     self_reports: tuple[TargetText, ...] = Field(default_factory=_every_message_sink)
     """Who hears what the notifier says of itself. By default every Slack sink."""

@@ -11,8 +11,10 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
+from notifier.config import owners
 from notifier.config.document import Path
 from notifier.config.durations import parse_span
+from notifier.config.people import OWNER
 from notifier.config.rules import parse_target
 from notifier.config.urls import is_private
 from notifier.config.words import UnknownWord, closest
@@ -40,6 +42,7 @@ def check(data: Mapping[str, Any]) -> Iterator[Finding]:
         yield from _timing(("rules", index), _mapping(rule), _mapping(data.get("calendars")))
     yield from _targets(("self_reports",), data.get("self_reports"), sinks)
     yield from _digests(data.get("digests"), data, sinks)
+    yield from owners.check(data)
 
 
 def _sink(path: Path, sink: Mapping[str, Any]) -> Iterator[Finding]:
@@ -198,10 +201,12 @@ def _targets(path: Path, listed: Any, sinks: Mapping[str, Any]) -> Iterator[Find
             continue
         if not sinks:
             return  # said already
-        if target.sink not in sinks:
+        if target.sink not in {OWNER, *sinks}:
             yield where, UnknownWord("sink", target.sink, sinks)
         elif target.sink in seen:
             yield where, ValueError("names this sink twice; one event goes to one sink once")
+        elif target.sink == OWNER:
+            pass  # no sink; the owners' own checks speak of it
         elif target.target is not None:
             yield from _override(where, _mapping(sinks[target.sink]))
         seen.add(target.sink)

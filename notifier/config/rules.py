@@ -25,7 +25,8 @@ from notifier.config.fields import (
     text,
     word_from,
 )
-from notifier.config.sinks import slack_channel
+from notifier.config.people import Mention
+from notifier.config.sinks import slack_place
 from notifier.config.templates import rule_template
 from notifier.config.words import EVENT_TYPES, FIELDS, REPORT_TYPES, SELF_REPORTS, SEVERITIES, UnknownWord
 from notifier.models import Kind
@@ -35,20 +36,20 @@ _GLOB = re.compile(r"[*?\[]")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A sink, and where in it (a Slack channel) if not at its default."""
+    """A sink, and where in it (a Slack channel, or a person there) if not at its default."""
 
     sink: str
     target: str | None = None
 
 
 def parse_target(value: Any) -> Target:
-    """``backend``, or ``carrier-ops#dental`` for another channel. Raises ``ValueError``."""
+    """``backend``, or ``carrier-ops#dental`` for another channel or a person. Raises ``ValueError``."""
     if isinstance(value, Target):
         return value
     sink, mark, channel = text(value).partition("#")
     if not sink:
         raise ValueError("names no sink; write the sink's name, or sink#channel")
-    return Target(sink, slack_channel(channel) if mark else None)
+    return Target(sink, slack_place(channel) if mark else None)
 
 
 def _event_type(value: Any) -> str:
@@ -210,7 +211,10 @@ class RuleConfig(Model):
     """Which entities, and how they must be."""
 
     notify: Targets
-    """Which sinks; `sink#channel` for another Slack channel than the sink's own."""
+    """Which sinks; `sink#channel` for another Slack channel than the sink's own; `owner` for the owner."""
+
+    mention: Annotated[tuple[Mention, ...], *ONE_OR_MORE] = Field(default=(), max_length=10)
+    """Whom news in Slack mentions: `owner`, `here`, `channel`, ids of members or user groups."""
 
     severity: Annotated[Literal["info", "warning", "critical"], word_from(SEVERITIES, "severity")] = "info"
     """How bad it is."""

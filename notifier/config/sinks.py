@@ -23,6 +23,7 @@ from notifier.config.fields import (
     text,
     word_from,
 )
+from notifier.config.people import is_email, is_member
 from notifier.config.urls import base_url, check_url
 from notifier.config.words import EXCLUDABLE, UnknownWord
 
@@ -45,11 +46,17 @@ _FORMATS_LATER = ("clasp", "cloudevents")
 def slack_channel(value: Any) -> str:
     """``#name``, or the id of a channel as it is. Raises ``ValueError``."""
     channel = text(value)
-    if _CHANNEL_ID.fullmatch(channel):
+    if _CHANNEL_ID.fullmatch(channel) or is_member(channel):
         return channel
     if not _CHANNEL_NAME.fullmatch(channel):
         raise ValueError('is not a channel; write its name ("#carrier-ops") or its id (C0123456789)')
     return "#" + channel.removeprefix("#")
+
+
+def slack_place(value: Any) -> str:
+    """A channel, or a person who gets a direct message: a member's id, or an e-mail address."""
+    place = text(value)
+    return place.lower() if is_email(place.lower()) else slack_channel(place)
 
 
 def _url(value: Any) -> str:
@@ -105,7 +112,7 @@ SecretUrl = Annotated[SecretStr, secret_from(_url)]
 Excluded = Annotated[
     str, word_from(EXCLUDABLE, "field"), WithJsonSchema({"type": "string", "enum": list(EXCLUDABLE)})
 ]
-HeaderName = Annotated[str, BeforeValidator(_header)]
+Headers = dict[Annotated[str, BeforeValidator(_header)], Annotated[SecretStr, secret_from(_header_value)]]
 
 
 class _Sink(Model):
@@ -189,7 +196,7 @@ class WebhookConfig(_Sink):
     format: Annotated[Literal["standard"], BeforeValidator(_format)] = "standard"
     """The shape of a request: the Standard Webhooks specification."""
 
-    headers: dict[HeaderName, Annotated[SecretStr, secret_from(_header_value)]] = Field(default_factory=dict)
+    headers: Headers = Field(default_factory=dict)
     """More headers, sent with every request."""
 
     mode: Mode = "live"

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from notifier.core.owners import Owner
 from notifier.models import Kind
 
 EntityKey = tuple[Kind, str]
@@ -152,7 +153,8 @@ class Alert(msgspec.Struct, frozen=True, omit_defaults=True):
 
     ``told`` maps each place (``sink`` or ``sink#channel``) whose readers are to know of it to what they know,
     ``last`` to the message in which an earlier occurrence ended. ``saying`` is what people are still to be
-    told beside that. ``past`` is the last occurrence that ended, where another one has begun.
+    told beside that. ``past`` is the last occurrence that ended, where another one has begun. ``owner`` is
+    who owned the entity when it opened; None: nobody has asked.
 
     ``moved_at`` is when anything of its entity was last seen to move since it opened. ``unstable`` is when it
     began to open and end again and again: people are told that, and the rest once it has settled.
@@ -183,6 +185,7 @@ class Alert(msgspec.Struct, frozen=True, omit_defaults=True):
     ended_at: str | None = None
     end: End | None = None
     past: Alert | None = None
+    owner: Owner | None = None
 
     @property
     def ended(self) -> Alert | None:

@@ -46,7 +46,7 @@ class Condition(msgspec.Struct, frozen=True):
             return False
         if is_among(status, self.asked.not_status):
             return False
-        return selects(self.asked.entity, self.asked, _traits(subject, names))
+        return selects(self.asked.entity, self.asked, traits_of(subject, names))
 
 
 def conditions(config: Config) -> tuple[Condition, ...]:
@@ -141,7 +141,8 @@ def _tag(rule: RuleConfig, asked: While, calendar: CalendarConfig | None) -> str
     return hashlib.blake2b(repr(spans).encode(), digest_size=8).hexdigest()
 
 
-def _traits(subject: Subject, names: Names) -> Traits:
+def traits_of(subject: Subject, names: Names) -> Traits:
+    """What may be asked of an entity."""
     fields, employer = subject.fields, subject.above.get("employer")
     name, external_id = names.employer(employer)
     carrier = fields.get("carrier") if subject.kind is Kind.GROUP_CONNECTION else None

@@ -18,6 +18,7 @@ from notifier.core.conditions import Condition
 from notifier.core.durations import Durations
 from notifier.core.events import Names, Origin, from_alert
 from notifier.core.messages import By, Message
+from notifier.core.owners import MOST_MENTIONED, mentioned
 from notifier.core.rules import Router
 
 _MOST_ENTRIES = 20  # side by side
@@ -49,9 +50,10 @@ class Pages:
         """The body of a message or reply that says this; ``passed``: so many came and went unsaid."""
         if message.by is By.FIRST_LOOK and not is_reply:
             hides_carriers = self._router.hides(message.sink, "carrier")
-            return self._body(message, "alert.summary", {"message": self._counted(said, hides_carriers)})
+            counted = {"message": self._counted(said, hides_carriers), **self._mention(said, owners=False)}
+            return self._body(message, "alert.summary", counted)
         if len(said) == 1 and not passed:
-            body = self._entry(message, *said[0])
+            body = self._entry(message, *said[0], mentions=True)
             return {**body, "data": {**body["data"], "message_id": message.id}}
         ended = [alert for alert, what in said if what is What.RESOLVED]
         lasting = [one for one in said if one[1] is not What.RESOLVED]
@@ -64,7 +66,8 @@ class Pages:
             "end": _worst(ended),
             "passed": passed,
             "kinds": sorted({alert.subject.kind for alert, _ in said}),
-            "entries": [self._entry(message, alert, what) for alert, what in first],
+            "entries": self.entries(message, first),
+            **self._mention(said),
         }
         return self._body(message, "alert.net" if message.by is By.NET else "alert.group", facts)
 
@@ -72,12 +75,24 @@ class Pages:
         """What a message says of each of these alone."""
         return [self._entry(message, alert, what) for alert, what in said]
 
-    def _entry(self, message: Message, alert: Alert, what: What) -> dict[str, Any]:
+    def _entry(self, message: Message, alert: Alert, what: What, *, mentions: bool = False) -> dict[str, Any]:
         usual, affected = self._durations.usual(alert), self.affected.told(alert)
         event = from_alert(alert, what, alert.was, self._origin, self._names, usual)
         if affected:
             event = msgspec.structs.replace(event, data={**event.data, "affected": affected})
-        return self._router.body(event, message.sink, alert.rule, self._rules.get(alert.rule))
+        rule, is_news = self._rules.get(alert.rule), mentions and what is not What.RESOLVED
+        return self._router.body(event, message.sink, alert.rule, rule, alert.owner, mentions=is_news)
+
+    def _mention(self, said: Collection[Occurrence], *, owners: bool = True) -> dict[str, list[str]]:
+        """Whom a message about several mentions, for what of it lasts."""
+        lasting = [alert for alert, what in said if what is not What.RESOLVED]
+        everybody = [
+            one
+            for alert in lasting
+            for one in mentioned(self._rules.get(alert.rule), alert.owner if owners else None)
+        ]
+        found = list(dict.fromkeys(everybody))[:MOST_MENTIONED]
+        return {"mention": found} if found else {}
 
     def _body(self, message: Message, type_: str, facts: Mapping[str, Any]) -> dict[str, Any]:
         rule = self._rules.get(message.rule)

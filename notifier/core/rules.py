@@ -6,8 +6,9 @@ the sink has it. A rule on a name that could not be looked up sends to its ``fal
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from string import Formatter
 from typing import Any
@@ -16,10 +17,12 @@ from urllib.parse import quote
 import msgspec
 
 from notifier.config import Config, RuleConfig, Target, When, is_among
+from notifier.config.people import OWNER
 from notifier.core.conditions import conditions
 from notifier.core.diff import is_same_json
 from notifier.core.digests import digests
 from notifier.core.events import Event, told_body
+from notifier.core.owners import NOBODY, Owner, Owners, Reach, mentioned
 from notifier.core.quiet import Quiet
 from notifier.core.selection import Traits, selects
 from notifier.models import Delivery, Owed, is_report
@@ -38,7 +41,8 @@ class Router:
     """The rules of one configuration, ready to be applied.
 
     ``conditions`` are those with ``while``, ``digests`` what is told at fixed times; ``for_people`` are the
-    sinks that take messages, not events, ``quiet`` says when not to disturb there.
+    sinks that take messages, not events, ``quiet`` says when not to disturb there. ``owners`` is the table of
+    owners; None: nobody is asked for it.
     """
 
     def __init__(self, config: Config) -> None:
@@ -51,22 +55,48 @@ class Router:
         self.for_people = {name for name, sink in config.sinks.items() if sink.type == "slack"}
         self._living = {name for name, sink in config.sinks.items() if sink.type == "slack" and sink.token}
         self._links = config.links
+        self.owners = Owners() if config.owners else None
+        self._reach = _reach(config)
+
+    def knowing(self, owners: Owners) -> Router:
+        """The same rules with another table of owners."""
+        other = copy.copy(self)
+        other.owners = owners
+        return other
+
+    def owner_of(self, traits: Traits) -> Owner | None:
+        """Who owns an entity (``NOBODY``: nobody does); None where the configuration has no owners."""
+        if self.owners is None:
+            return None
+        employer, external_id = (*traits.employer, None, None)[:2]
+        return self.owners.of(employer, external_id, traits.carrier, traits.carrier_name) or NOBODY
+
+    def places(self, targets: Iterable[Target], owner: Owner | None) -> Iterator[Target]:
+        """The targets, each once; in place of ``owner`` where that is."""
+        yield from dict.fromkeys(self._place(target, owner) for target in targets)
+
+    def _place(self, target: Target, owner: Owner | None) -> Target:
+        return self._reach.of(owner) if target.sink == OWNER and self._reach else target
 
     def route(self, event: Event) -> Routed:
-        """Who is owed this event, each sink once."""
+        """Who is owed this event, each sink once, and the owner."""
         taken: dict[str, Owed] = {}
         nameless = []
+        owner = self.owner_of(_traits(event.data))
+        told: set[Target] = set()
         for rule in self._rules:
             verdict = rule.when is not None and _verdict(rule.when, event)
             if verdict is None:
                 nameless.append(rule.name)
             targets: Sequence[Target] = rule.notify if verdict else rule.fallback if verdict is None else ()
             for target in targets:
-                if target.sink not in taken and self._has_news(event, target.sink):
-                    taken[target.sink] = self.owe(event, target, rule.name, rule)
+                place = self._place(target, owner)
+                if target.sink not in taken and place not in told and self._has_news(event, place.sink):
+                    taken[target.sink] = self.owe(event, place, rule.name, rule, owner)
+                    told.add(place)
         if is_report(event.type):
             for target in self._self_reports:
-                if target.sink not in taken:
+                if target.sink not in taken and target not in told:
                     taken[target.sink] = self.owe(event, target, SELF_REPORTS, None)
         return Routed(tuple(taken.values()), tuple(nameless))
 
@@ -91,24 +121,41 @@ class Router:
         changed = event.data.get("changed")
         return not (event.type.endswith(".updated") and changed and self._exclude[sink].issuperset(changed))
 
-    def owe(self, event: Event, target: Target, name: str, rule: RuleConfig | None) -> Owed:
+    def owe(
+        self, event: Event, target: Target, name: str, rule: RuleConfig | None, owner: Owner | None = None
+    ) -> Owed:
         """One sink's delivery of an event, by a rule of this name (None: the configuration has none)."""
         # json.dumps with its defaults: a receiver that parses and dumps again gets the same bytes
-        text = json.dumps(self.body(event, target.sink, name, rule))
+        text = json.dumps(self.body(event, target.sink, name, rule, owner))
         delivery = Delivery(event.id, event.type, name, text, target.target)
         # One channel that cannot be posted to must not hold up the same connection's messages in another.
         key = event.connection if target.target is None else event.connection + target.target
         return Owed(target.sink, key, delivery)
 
-    def body(self, event: Event, sink: str, name: str, rule: RuleConfig | None) -> dict[str, Any]:
-        """What a sink is told of an event."""
+    def body(
+        self,
+        event: Event,
+        sink: str,
+        name: str,
+        rule: RuleConfig | None,
+        owner: Owner | None = None,
+        *,
+        mentions: bool = True,
+    ) -> dict[str, Any]:
+        """What a sink is told of an event; with ``mentions``, if the rule has any."""
         severity = rule.severity if rule else "info"
-        extra = self._for_reader(event, rule) if sink in self.for_people else None
+        extra = self._for_reader(event, rule, owner) if sink in self.for_people else {}
+        if not mentions:
+            extra.pop("mention", None)
         return told_body(event, rule=name, severity=severity, exclude=self._exclude[sink], extra=extra)
 
-    def _for_reader(self, event: Event, rule: RuleConfig | None) -> Mapping[str, Any]:
-        """What only messages for people carry: the rule's words, links into the operator's own tools."""
+    def _for_reader(self, event: Event, rule: RuleConfig | None, owner: Owner | None) -> dict[str, Any]:
+        """What only messages for people carry: the rule's words, owner, mentions, links into own tools."""
         extra: dict[str, Any] = {}
+        if owner and (owner.owner or owner.team):
+            extra["owner"] = {"owner": owner.owner, "team": owner.team}
+        if mentions := mentioned(rule, owner):
+            extra["mention"] = mentions
         if rule is not None:
             is_about_entity = "entity" in event.data
             words = {
@@ -122,6 +169,17 @@ class Router:
         if links:
             extra["links"] = links
         return extra
+
+
+def _reach(config: Config) -> Reach | None:
+    """Where owners are reached; None where the configuration leaves that open."""
+    if config.owners is None:
+        return None
+    slack = {name: sink for name, sink in config.sinks.items() if sink.type == "slack"}
+    name = config.owners.sink or next(iter(slack), None)
+    if name is None:
+        return None
+    return Reach(name, slack[name].channel, config.owners.fallback or Target(name))
 
 
 def _filled(template: str, employer: Mapping[str, Any] | None) -> str | None:

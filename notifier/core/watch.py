@@ -30,7 +30,7 @@ from notifier.core.alerts import (
     What,
 )
 from notifier.core.book import Book
-from notifier.core.conditions import Condition, subjects
+from notifier.core.conditions import Condition, subjects, traits_of
 from notifier.core.course import Step, dismissed, observe, removed, take, tick
 from notifier.core.durations import Sample, sample
 from notifier.core.events import Event, Names, Origin, alert_id, from_alert
@@ -262,6 +262,7 @@ class Watch:
         assert about is not None  # noqa: S101 - what happens, happens to an alert
         if what is What.OPENED:
             about = msgspec.structs.replace(about, id=alert_id(about, self._origin))
+        about = self._owned(about)
         is_said = what is not What.RESOLVED or condition is None or condition.rule.resolve
         targets = self._who_knows(about) if what is What.RESOLVED else [*self._targets(condition, about)]
         people = [target for target in targets if self._router.is_for_people(target.sink)]
@@ -322,13 +323,22 @@ class Watch:
         """Whom the rule names for an alert."""
         if condition is None or (alert.existing and condition.rule.include_existing == "no"):
             return
+        alert = self._owned(alert)
         is_certain = condition.matches(alert.subject, self.names)
         if is_certain is False:  # by a name that became known only now
             return
         elsewhere = self._told_by_others(alert)
-        for target in condition.rule.notify if is_certain else condition.rule.fallback:
+        named = condition.rule.notify if is_certain else condition.rule.fallback
+        for target in self._router.places(named, alert.owner):
             if not self._router.is_for_people(target.sink) or place_of(target) not in elsewhere:
                 yield target
+
+    def _owned(self, alert: Alert) -> Alert:
+        """The alert with its owner, who is found once: another table later moves no message."""
+        if alert.owner is not None:
+            return alert
+        owner = self._router.owner_of(traits_of(alert.subject, self.names))
+        return msgspec.structs.replace(alert, owner=owner)
 
     def _told_by_others(self, alert: Alert) -> set[str]:
         """The targets that know of another open alert of the same entity."""

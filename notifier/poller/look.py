@@ -17,6 +17,7 @@ from notifier.core.rules import Router
 from notifier.core.view import View
 from notifier.poller.counting import Counting
 from notifier.poller.names import NameBook
+from notifier.poller.roster import Roster
 from notifier.poller.traversal import Complete, Partial, Seen
 from notifier.store.state import Commit, StateStore
 
@@ -44,6 +45,7 @@ class Tools(msgspec.Struct, frozen=True):
     names: NameBook
     router: Router
     clock: Clock
+    roster: Roster | None = None
 
 
 class Memory(msgspec.Struct):

@@ -170,12 +170,22 @@ class Poller:
 
     async def _poll_holding(self, lease: Lease, began_s: float) -> PollResult:
         """One poll, with the lease renewed beside it."""
+        await self._know_owners()
         keeper = asyncio.create_task(self._keep_lease())
         try:
             return await self._poll(lease, began_s)
         finally:
             keeper.cancel()
             await asyncio.gather(keeper, return_exceptions=True)
+
+    async def _know_owners(self) -> None:
+        """Take over the table of owners as it is now."""
+        roster, router = self._tools.roster, self._tools.router
+        if roster is None:
+            return
+        await roster.look()
+        if roster.owners is not router.owners:
+            self._tools = msgspec.structs.replace(self._tools, router=router.knowing(roster.owners))
 
     async def _keep_lease(self) -> None:
         while True:
@@ -322,7 +332,7 @@ class Poller:
             await chain.commit(rest, fields)
 
     def _result(self, findings: Findings, chain: Chain, facts: Facts, cause: str) -> PollResult:
-        outcome = findings.outcome
+        outcome, roster = findings.outcome, self._tools.roster
         if isinstance(outcome, Complete):
             self._hooks.on_complete()
         return PollResult(
@@ -334,7 +344,7 @@ class Poller:
             deliveries=chain.deliveries,
             baseline=cause,
             complete_age_s=self._age_s(facts.at) if facts.is_complete else None,
-            problems=_problems(facts),
+            problems=(*_problems(facts), *([roster.problem] if roster and roster.problem else [])),
             stalls=tuple(
                 f"what is owed to {name} has waited {sink.overdue_s:.0f} s for its turn"
                 for name, sink in facts.sinks.items()

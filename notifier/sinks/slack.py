@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+from notifier.config.people import is_person
 from notifier.errors import ConfigError, DeliveryError, PermanentFailure, SinkFault
 from notifier.models import Delivery, Part, Posted
 from notifier.sinks import slack_errors
@@ -19,8 +20,11 @@ from notifier.sinks.contract import Attempt, Receipt, body_of
 from notifier.sinks.session import Sessions
 from notifier.sinks.slack_api import SlackApi
 from notifier.sinks.slack_message import Message, render, reply
+from notifier.sinks.slack_people import People
+from notifier.sinks.values import at
 
 _CHANNEL_ID = re.compile(r"[CGD][A-Z0-9]{7,}", re.ASCII)
+_DIRECT = "D"  # begins the id of a direct message's channel
 _EVENT_TYPE = "clasp_notifier"
 _LOOKED_AT = 100  # messages, newest first, among which one that may be there is looked for
 
@@ -58,6 +62,7 @@ class SlackSink:
             token=token,
             own_channel=self._channel,
         )
+        self._people = People(self._api if token is not None else None, deadline)
         self._channel_ids: dict[str, str] = {}  # by the names that messages went to
         self._home: str | None = None  # the workspace's address, once it was asked for; '' is none
 
@@ -67,7 +72,10 @@ class SlackSink:
         if self._webhook_url is not None:
             if delivery.part is Part.ROOT and attempt.posted is not None:
                 return Receipt()  # a webhook's message cannot be changed
-            message = render(body_of(delivery), is_repeat=attempt.may_repeat)
+            body = body_of(delivery)
+            message = render(
+                body, is_repeat=attempt.may_repeat, mentions=await self._mentions(body, delivery, attempt)
+            )
             status = await self._api.post(self._webhook_url, _inert(message), attempt.at)
             return _receipt(delivery, attempt, status=status)
         if posted is not None:
@@ -81,8 +89,30 @@ class SlackSink:
         return await self._post(delivery, attempt)
 
     async def _post(self, delivery: Delivery, attempt: Attempt, thread: Posted | None = None) -> Receipt:
-        """A new message, or a reply in a thread; one that may be there already is looked for first."""
-        channel = thread.channel if thread else delivery.target or self._channel
+        """A new message, or a reply in a thread; in our own channel where a person cannot be written to."""
+        person = delivery.target
+        if thread is not None or person is None or not is_person(person):
+            channel = thread.channel if thread else person or self._channel
+            return await self._post_at(channel, delivery, attempt, thread)
+        member = await self._people.member(person, attempt.at)
+        if member is not None:
+            try:
+                return await self._post_at(member, delivery, attempt)
+            except DeliveryError as error:
+                if error.reason not in slack_errors.UNREACHABLE:
+                    raise
+        return await self._post_at(self._channel, delivery, attempt, missed=person)
+
+    async def _post_at(
+        self,
+        channel: str,
+        delivery: Delivery,
+        attempt: Attempt,
+        thread: Posted | None = None,
+        *,
+        missed: str | None = None,
+    ) -> Receipt:
+        """The same at a certain channel; a message that may be there already is looked for first."""
         found, has_looked = None, False
         if attempt.may_repeat:
             found, has_looked = await self._find(delivery.id, channel, thread)
@@ -94,11 +124,13 @@ class SlackSink:
         body = body_of(delivery)
         metadata = {"event_type": _EVENT_TYPE, "event_payload": {"id": delivery.id}}
         arguments: dict[str, Any] = {"channel": channel, "metadata": metadata}
+        mentions = await self._mentions(body, delivery, attempt)
         if thread is None:
             previous = await self._address(attempt.previous)
-            arguments |= _inert(render(body, previous=previous, is_repeat=is_repeat))
+            message = render(body, previous=previous, is_repeat=is_repeat, mentions=mentions, missed=missed)
+            arguments |= _inert(message)
         else:
-            arguments |= _inert(reply(body, is_repeat=is_repeat))
+            arguments |= _inert(reply(body, is_repeat=is_repeat, mentions=mentions))
             arguments |= {"thread_ts": thread.ts, "reply_broadcast": delivery.part is Part.NEWS}
         answer = await self._api.call("chat.postMessage", arguments, channel=channel, now=attempt.at)
         where, ts = answer.get("channel"), answer.get("ts")
@@ -108,8 +140,11 @@ class SlackSink:
         return _receipt(delivery, attempt, where, ts)
 
     async def _edit(self, delivery: Delivery, attempt: Attempt, posted: Posted) -> Receipt:
-        """Change a message that was posted."""
-        message = render(body_of(delivery), previous=await self._address(attempt.previous))
+        """Change a message that was posted. It mentions nobody: what is new is said beside it."""
+        person = delivery.target
+        is_missed = person is not None and is_person(person) and not posted.channel.startswith(_DIRECT)
+        previous = await self._address(attempt.previous)
+        message = render(body_of(delivery), previous=previous, missed=person if is_missed else None)
         arguments = {
             "channel": posted.channel,
             "ts": posted.ts,
@@ -120,6 +155,11 @@ class SlackSink:
         }
         await self._api.call("chat.update", arguments, channel=posted.channel, now=attempt.at)
         return _receipt(delivery, attempt, posted.channel, posted.ts)
+
+    async def _mentions(self, body: Any, delivery: Delivery, attempt: Attempt) -> str:
+        """Whom a message mentions: only where it is news, not where one that was lost is posted anew."""
+        is_news = delivery.part is not Part.ROOT or attempt.posted is None
+        return await self._people.mentions(at(body, "data", "mention") if is_news else None, attempt.at)
 
     async def _find(
         self, id_: str, channel: str, thread: Posted | None

@@ -74,7 +74,7 @@ class SlackApi:
             )
             client.proxy = None  # the SDK takes one from the environment
             try:
-                if method.startswith("conversations."):  # take no JSON
+                if method.startswith(("conversations.", "users.")):  # take no JSON
                     answer = await client.api_call(method, params=arguments)
                 else:
                     answer = await client.api_call(method, json=arguments)

@@ -83,6 +83,7 @@ _TABLE: Mapping[Fault, Mapping[str, str]] = {
         "slack_connect_lists_sharing_blocked": _OURS,
         "message_not_found": "somebody has deleted the message",
         "cant_update_message": "the message is not the app's own",
+        "users_not_found": "nobody in the workspace has this e-mail address",
         "edit_window_closed": "the workspace lets nobody change a message that is so old",
         "thread_not_found": "somebody has deleted the message",
         "restricted_action_thread_locked": "the thread is locked",
@@ -98,6 +99,8 @@ _TABLE: Mapping[Fault, Mapping[str, str]] = {
         "restricted_action_thread_only_channel": "the channel takes threads only; name another",
         "messages_tab_disabled": "switch on the Messages tab under App Home, or name a channel",
         "user_not_found": "the user that the message goes to does not exist; correct the channel",
+        "user_disabled": "the member's account is deactivated; name another",
+        "cannot_dm_bot": "a bot takes no direct messages; name a person",
         "posting_to_general_channel_denied": "posting to #general is restricted; " + _ADMIN,
         "team_not_found": "with an organization's token, name the channel by its id (C...)",
     },
@@ -145,6 +148,8 @@ LOST = frozenset(
         *_TABLE[Fault.CHANNEL],
     }
 )
+#: Where a person cannot be written to; a scope that is missing for that may do for channels.
+UNREACHABLE = frozenset({"missing_scope", "no_permission", *_TABLE[Fault.CHANNEL]})
 _THROTTLED = frozenset({"ratelimited", "rate_limited"})  # said of all our messages, not of this one
 
 

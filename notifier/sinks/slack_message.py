@@ -50,14 +50,23 @@ class Message(msgspec.Struct, frozen=True):
     blocks: list[dict[str, Any]]
 
 
-def render(body: Any, *, previous: str | None = None, is_repeat: bool = False) -> Message:
+def render(
+    body: Any,
+    *,
+    previous: str | None = None,
+    is_repeat: bool = False,
+    mentions: str = "",
+    missed: str | None = None,
+) -> Message:
     """The message for one event body, within Slack's limits and inert whatever the body holds.
 
     ``previous`` is the address of a message to link to. ``is_repeat``: it may have been posted before.
+    ``mentions`` is mrkdwn of ``slack_people``. ``missed``: whom it is for, who cannot be reached.
     """
     told = tell(body)
     mark = _MARKS.get(told.severity, _MARKS["info"])
     blocks: list[Block] = [HeaderBlock(text=_plain(f"{mark} {told.title}", _HEADER))]
+    blocks += _for_whom(mentions, missed)
     section = _section(told)
     if section is not None:
         blocks.append(section)
@@ -77,7 +86,7 @@ def render(body: Any, *, previous: str | None = None, is_repeat: bool = False) -
     return Message(f"{mark} {_fallback(told)}", [block.to_dict() for block in blocks])
 
 
-def reply(body: Any, *, is_repeat: bool = False) -> Message:
+def reply(body: Any, *, is_repeat: bool = False, mentions: str = "") -> Message:
     """The same in short, for the thread of a message."""
     told = tell(body)
     mark = _MARKS.get(told.severity, _MARKS["info"])
@@ -85,6 +94,7 @@ def reply(body: Any, *, is_repeat: bool = False) -> Message:
     if told.change:
         said += f"\n{mrkdwn(told.change, _SECTION - 2 * _TITLE)}"
     blocks: list[Block] = [SectionBlock(text=MarkdownTextObject(text=said, verbatim=True))]
+    blocks += _for_whom(mentions)
     if told.lines:
         blocks.append(_lines(told))
     if told.holder is not None:
@@ -93,6 +103,17 @@ def reply(body: Any, *, is_repeat: bool = False) -> Message:
     if is_repeat:
         blocks.append(ContextBlock(elements=[_plain(_REPEAT, _CONTEXT)]))
     return Message(f"{mark} {_fallback(told)}", [block.to_dict() for block in blocks])
+
+
+def _for_whom(mentions: str, missed: str | None = None) -> list[Block]:
+    """Who is to look at it."""
+    blocks: list[Block] = []
+    if missed:
+        said = f"This is for {missed}, who cannot be reached in Slack"
+        blocks.append(ContextBlock(elements=[_plain(said, _CONTEXT)]))
+    if mentions:
+        blocks.append(SectionBlock(text=MarkdownTextObject(text=mentions, verbatim=True)))
+    return blocks
 
 
 def _lines(told: Told) -> SectionBlock:

@@ -143,7 +143,12 @@ def _together(type_: str, data: Any, entries: list[Any]) -> Told:
         severity=_end_of(data) if ended and not opened else str(at(data, "severity") or "info"),
         ids=_present((("rule", at(data, "rule")), ("message", at(data, "message_id")))),
         change=who_else(first, end=" are affected") if is_of_carrier else None,
-        facts=_present((("Usually", _usual_of_all(entries)),)) if is_of_carrier else (),
+        facts=_present(
+            (
+                ("Usually", _usual_of_all(entries) if is_of_carrier else None),
+                ("Owner", None if rest > 0 else _common_owner(entries)),
+            )
+        ),
         note=text(at(data, "note")) if opened else None,
         links=_links(first) if at(data, "by") == "employer" else (),
         lines=(*lines, *([(f"and {rest:,} more", "")] if rest > 0 else [])),
@@ -342,12 +347,27 @@ def _facts(verb: str, data: Any) -> tuple[tuple[str, str], ...]:
         ("Status", own_status),
         ("Employer", employer),
         ("Carrier", at(data, "carrier", "name")),
+        ("Owner", _owner(data)),
         ("Group number", None if "group_id" in _changed(data) else at(data, "entity", "group_id")),
         ("Connection", None if is_connection or status is None or verb == "removed" else words(status)),
         ("Usually", usually(data)),
         ("Also affected", who_else(data)),
     )
     return _present(facts)
+
+
+def _owner(data: Any) -> str | None:
+    """``sam@example.com (Benefits)``; an id of Slack's says nothing to a reader."""
+    who, team = text(at(data, "owner", "owner")), text(at(data, "owner", "team"))
+    if who is None or "@" not in who:
+        return team
+    return f"{who} ({team})" if team else who
+
+
+def _common_owner(entries: list[Any]) -> str | None:
+    """The owner of several, where they have one and the same."""
+    owners = {_owner(at(entry, "data")) for entry in entries}
+    return owners.pop() if len(owners) == 1 else None
 
 
 def _moves(data: Any) -> tuple[tuple[str, str], ...]:

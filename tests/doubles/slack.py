@@ -15,6 +15,8 @@ from aiohttp import web
 
 TOKEN = "xoxb-double"
 CHANNELS = {"C0000000001": "#carrier-ops", "C0000000002": "#dental"}
+SAM, GONE = "U0000000001", "U0000000009"
+DIRECT = {SAM: "D0000000001"}  # the channels of direct messages
 _TEXT_LIMITS = {"header": 150, "section": 3000}
 MAX_TEXT = 40_000
 
@@ -64,15 +66,17 @@ class Slack:
     calls: list[str] = field(default_factory=list)
     messages: list[dict] = field(default_factory=list)
     there: dict[str, dict] = field(default_factory=dict)  # as they are now, by ts
-    scopes: set[str] = field(default_factory=lambda: {"chat:write", "channels:read"})
+    scopes: set[str] = field(default_factory=lambda: {"chat:write", "channels:read", "users:read.email"})
+    people: dict[str, dict] = field(default_factory=lambda: {"sam@example.com": {"id": SAM}})
     members: set[str] = field(default_factory=lambda: set(CHANNELS))
     archived: set[str] = field(default_factory=set)
     stuck: asyncio.Event | None = None  # set it on a double to make every call wait
+    stuck_on: str = ""  # or only those of this method
 
     async def api(self, request: web.Request) -> web.StreamResponse:  # noqa: PLR0911 - a table
         method = request.match_info["method"]
         self.calls.append(method)
-        if self.stuck is not None:
+        if self.stuck is not None and self.stuck_on in {"", method}:
             await self.stuck.wait()
         said = self.script.pop(0) if self.script else None
         if isinstance(said, web.StreamResponse):
@@ -91,6 +95,8 @@ class Slack:
                 return self._update(body)
             case "conversations.history" | "conversations.replies":
                 return self._history(body, method)
+            case "users.lookupByEmail":
+                return self._lookup(body)
             case "conversations.info":
                 return self._info(body)
         return web.json_response({"ok": False, "error": "unknown_method"})
@@ -100,6 +106,8 @@ class Slack:
         return "not_authed" if header is None else None if header == f"Bearer {TOKEN}" else "invalid_auth"
 
     def _channel(self, asked: str) -> str | None:
+        if asked in {*DIRECT, *DIRECT.values()}:
+            return DIRECT.get(asked, asked)
         return next((id_ for id_, name in CHANNELS.items() if asked in {id_, name, name[1:]}), None)
 
     def _post(self, body: dict) -> web.Response:
@@ -109,7 +117,7 @@ class Slack:
             "channel_not_found"
             if channel is None
             else "not_in_channel"
-            if channel not in self.members
+            if channel not in {*self.members, *DIRECT.values()}
             else "is_archived"
             if channel in self.archived
             else "no_text"
@@ -151,6 +159,13 @@ class Slack:
             if one["channel"] == body["channel"] and one.get("thread_ts") == thread
         ]
         return web.json_response({"ok": True, "messages": found[: int(body["limit"])]})
+
+    def _lookup(self, body: dict) -> web.Response:
+        if "users:read.email" not in self.scopes:
+            return web.json_response({"ok": False, "error": "missing_scope", "needed": "users:read.email"})
+        found = self.people.get(body["email"])
+        answer = {"ok": True, "user": found} if found else {"ok": False, "error": "users_not_found"}
+        return web.json_response(answer)
 
     def _info(self, body: dict) -> web.Response:
         if "channels:read" not in self.scopes:

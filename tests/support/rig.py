@@ -19,7 +19,9 @@ from notifier.models import Part, Posted
 from notifier.poller.look import Settings, Tools
 from notifier.poller.loop import Hooks, Poller
 from notifier.poller.names import NameBook
+from notifier.poller.roster import roster_of
 from notifier.sinks.contract import Receipt
+from notifier.sinks.session import Sessions
 from notifier.store.keys import Keys
 from notifier.store.lanes import Lanes
 from notifier.store.names import NameCache
@@ -54,7 +56,8 @@ class VirtualTimeStore(StateStore):
 class MemorySink:
     """Takes everything, or raises what it was told to; never a mock of a sink that exists.
 
-    ``got`` holds what is news there, in order: bodies of events, of messages when they are posted, of replies.
+    ``got`` holds what is news there, in order: bodies of events, of messages when they are posted, of replies;
+    ``targets`` where each of them went.
     ``shown`` is what each living message shows now, by its id, ``threads`` what was said beside it: part and
     body; ``links`` the message that it links to.
     """
@@ -63,6 +66,7 @@ class MemorySink:
         self.name = name
         self.deadline = timedelta(seconds=15)
         self.got: list[dict[str, Any]] = []
+        self.targets: list[str | None] = []
         self.shown: dict[str, dict[str, Any]] = {}
         self.threads: dict[str, list[tuple[Part, dict[str, Any]]]] = {}
         self.links: dict[str, str] = {}
@@ -77,12 +81,14 @@ class MemorySink:
             posted = Posted("C1", attempt.posted.ts if attempt.posted else delivery.id, attempt.version)
             if attempt.posted is None:
                 self.got.append(body)
+                self.targets.append(delivery.target)
             if attempt.previous:
                 self.links[delivery.message] = attempt.previous.ts.rpartition(".")[0]
             return Receipt(status=200, posted=posted)
         if delivery.message:
             self.threads.setdefault(delivery.message, []).append((delivery.part, body))
         self.got.append(body)
+        self.targets.append(delivery.target)
         return Receipt(status=200)
 
     async def probe(self) -> str:
@@ -149,7 +155,8 @@ class Rig:
             transport=self.account.transport(),
         )
         names = NameBook(source, NameCache(self.redis, self.keys, self.store.now_us), enabled=True)
-        tools = Tools(source, self.store, names, Router(self.config), self.still)
+        roster = roster_of(self.config, self.still, Sessions())
+        tools = Tools(source, self.store, names, Router(self.config), self.still, roster)
         hooks = Hooks(lambda _sinks: None, self.results.append, lambda: None)
         return Poller(tools, self.settings, self.lanes, tuple(self.config.sinks), timedelta(seconds=5), hooks)
 

@@ -188,7 +188,6 @@ BAD = {
     "channel_of_webhook": ("notify: [backend]", 'notify: "backend#b"', 'rules[0].notify: "#" chooses a Slack channel'),
     "channel_of_incoming": ("notify: [backend]", 'notify: "hook#b"', "an incoming webhook posts to its own channel"),
     "fallback_without_name": ("when: {}", "when: {carrier: c}\n    fallback: [ops]", 'rules[0].fallback: only for rules on "carrier_name"'),
-    "owners": ("name: test", "name: test\nowners: {}", "owners: owners are not available in this release"),
     "proxy": ("type: console", "type: console\n    proxy: x", "sinks.log.proxy: proxies are not available in this release"),
     "same_name": (RULE, RULE + RULE, ":23: rules[1].name: rules[0] has this name already"),
     "reserved_name": ("name: first", "name: self_reports", 'rules[0].name: "self_reports" is the name that'),

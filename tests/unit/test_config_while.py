@@ -21,7 +21,6 @@ BAD = {
     "active_calendar": ('"#ops"', '"#ops"\n    active: office', 'sinks.ops.active: names a calendar, and there are none; add "calendars"'),
     "active_keys": ('"#ops"', '"#ops"\n    active: {calendar: ofice}', "sinks.ops.active.calendar: names a calendar, and there are none"),
     "active_except": ('"#ops"\n', '"#ops"\n    active: {calender: office}\n', 'sinks.ops.active.calender: unknown key; did you mean "calendar"?'),
-    "mention": ("when: {}", "while: {entity: connection}\n    mention: here", 'rules[0].mention: "mention" is not available in this release'),
     "existing": ("when: {}", "while: {entity: connection}\n    include_existing: none", 'rules[0].include_existing: unknown value "none"; did you mean "no"?'),
     "day_open": ("name: test", "name: test\ncalendars: {office: {timezone: UTC, days: mon-}}", 'unknown day of the week ""'),
     "hardly_open": ("name: test", 'name: test\ncalendars: {office: {timezone: UTC, days: sun, hours: "09:00-13:00"}}', "is open for less than five hours a week"),

@@ -60,3 +60,24 @@ def test_a_reply_is_short():
     assert (
         blocks[0]["text"]["text"] == "⚪ *Acme Corp · Guardian is no longer listed by Clasp*\nAfter 3 h 2 min"
     )
+
+
+@pytest.mark.parametrize(
+    ("owners", "told"),
+    [
+        (["sam@example.com", "sam@example.com"], "Owner: sam@\u2060example.com (Benefits)"),
+        (["sam@example.com", "kim@example.com"], None),
+        (["U0123456789", "U0123456789"], "Owner: Benefits"),
+        ([None, "sam@example.com"], None),
+        ([None, None], None),
+    ],
+)
+def test_the_owner_of_all_that_is_told_together_is_named(owners, told):
+    entries = [alert_event("opened") for _ in owners]
+    for entry, owner in zip(entries, owners, strict=True):
+        entry["data"]["owner"] = owner and {"owner": owner, "team": "Benefits"}
+    body = together(by="employer", opened=2, entries=entries)
+    fields = [field["text"] for block in render(body).blocks for field in block.get("fields", ())]
+    assert fields == ([told] if told else [])
+    body["data"]["opened"] = 3  # of whom one is not shown
+    assert "Owner" not in shown(body)
