@@ -19,28 +19,15 @@ from notifier.core.book import Book
 from notifier.core.census import Affected
 from notifier.core.conditions import Condition
 from notifier.core.draft import Draft
-from notifier.core.events import Names, Origin, digest
+from notifier.core.events import Names, Origin
 from notifier.core.grouping import STORM, Group, Grouping
-from notifier.core.messages import By, Message, first_look_id, is_past, message_id, page_text, reply, root
-from notifier.core.pages import Occurrence, Pages
+from notifier.core.messages import By, Message, first_look_id, message_id
+from notifier.core.pages import Pages
 from notifier.core.quiet import IsHushed
 from notifier.core.rules import Router
-from notifier.models import Owed
+from notifier.core.telling import News, Teller, Telling
 
 _OF_PEOPLE = (What.ACKNOWLEDGED, What.RELEASED)
-_LOUD = (What.OPENED, What.REMINDER, What.SETTLED)
-
-
-class Telling(msgspec.Struct, frozen=True):
-    """What a poll tells people: alerts with what is now known of them, pages, and duties.
-
-    ``pages`` maps the sink and id of a message to its text ('': it goes), ``messages`` the id to the message.
-    """
-
-    alerts: Mapping[str, Alert] = {}
-    messages: Mapping[str, Message | None] = {}
-    pages: Mapping[tuple[str, str], str] = {}
-    owed: tuple[Owed, ...] = ()
 
 
 class Looked(msgspec.Struct, frozen=True):
@@ -48,20 +35,6 @@ class Looked(msgspec.Struct, frozen=True):
 
     waiting: Collection[str] = ()
     done: Mapping[str, str] = {}
-
-
-class _News(msgspec.Struct):
-    """What is new of one message: keys of alerts by what happened, and how many came and went unsaid.
-
-    ``said`` is what is to be told of alerts that go on.
-    """
-
-    message: Message
-    is_new: bool = False
-    opened: list[str] = []
-    ended: list[str] = []
-    said: dict[What, list[str]] = {}
-    passed: int = 0
 
 
 class Desk:
@@ -84,12 +57,12 @@ class Desk:
         self._order = {condition.rule.name: at for at, condition in enumerate(conditions)}
         self._router = router
         self._now = origin.seen_at
-        self._pages = Pages(conditions, router, origin, names, book.durations)
         self._looked = looked
         self._is_hushed = is_hushed
         self._alerts = Draft(book, written)
-        self._news: dict[str, _News] = {}
-        self._told_by: Mapping[str, Collection[str]] = {}  # of what this poll has changed
+        self._news: dict[str, News] = {}
+        pages = Pages(conditions, router, origin, names, book.durations)
+        self._teller = Teller(book, self._alerts, router, pages, origin.seen_at)
 
     def plan(self) -> list[Alert]:
         """Decide what is told. Returns the alerts that will be shown, so that their names can be learnt."""
@@ -108,33 +81,17 @@ class Desk:
         for place in sorted(new):
             self._group(place, new[place])
         self._gather_ends()
-        self._told_by = self._alerts.told_by()
-        return [alert for news in self._news.values() for alert, _ in self._members(news.message)]
+        return [alert for news in self._news.values() for alert, _ in self._teller.members(news.message)]
 
     def named(self) -> Iterator[Alert]:
         """Of the alerts that will be shown, those that are not only counted."""
         for news in self._news.values():
             if news.message.by is not By.FIRST_LOOK or news.said:
-                yield from (alert for alert, _ in self._members(news.message))
+                yield from (alert for alert, _ in self._teller.members(news.message))
 
     def tell(self, affected: Affected) -> Telling:
         """What was planned, as pages and duties."""
-        self._pages.affected = affected
-        messages: dict[str, Message | None] = {}
-        pages: dict[tuple[str, str], str] = {}
-        owed: list[Owed] = []
-        for news in self._news.values():
-            message = msgspec.structs.replace(news.message, version=news.message.version + 1)
-            if news.is_new or message.by is not By.NET:  # what was left to tell stays as it was told
-                show = self._shown(message, news)
-                messages[message.id] = message
-                pages[message.sink, message.id] = page_text(message, show)
-                owed += self._roots(message, news, show)
-            owed += self._replies(message, news)
-        for message in self._forgotten():
-            messages[message.id] = None
-            pages[message.sink, message.id] = ""
-        return Telling(self._alerts.changed, messages, pages, tuple(owed))
+        return self._teller.tell(self._news, affected)
 
     def _rank(self, key: str) -> tuple[int, str]:
         """The order of the rules, as in the configuration."""
@@ -242,7 +199,7 @@ class Desk:
 
     def _tell_late(self, place: str, keys: Collection[str], new: list[str]) -> None:
         """What was kept from a place until now: in one message, but for a single thing."""
-        net: _News | None = None
+        net: News | None = None
         for key in keys:
             alert, told = self._alerts[key], self._alerts[key].told[place]
             is_known, is_open = told.message in self._book.messages, alert.phase is Phase.OPEN
@@ -297,7 +254,7 @@ class Desk:
 
     def _gather_ends(self) -> None:
         """Where each end would be a message of its own, and there are too many, they are one."""
-        by_place: dict[str, list[_News]] = defaultdict(list)
+        by_place: dict[str, list[News]] = defaultdict(list)
         for news in self._news.values():
             if news.ended and not news.is_new and not self._router.can_edit(news.message.sink):
                 by_place[news.message.place].append(news)
@@ -308,7 +265,7 @@ class Desk:
                 for news in many:
                     news.ended = []
 
-    def _end(self, key: str, place: str, message: str, said_by: _News | None = None) -> None:
+    def _end(self, key: str, place: str, message: str, said_by: News | None = None) -> None:
         """The readers of a place hear that an alert is over, beside its message or in another one."""
         alert = self._alerts[key]
         rule = self._rules.get(alert.rule)
@@ -318,7 +275,7 @@ class Desk:
         self._alerts.know(key, place, None)
         self._alerts.change(key, last={**alert.last, place: message})
 
-    def _begin_group(self, place: str, group: Group) -> _News:
+    def _begin_group(self, place: str, group: Group) -> News:
         """A new message that takes more of its kind for a while; it links to the one before."""
         first = self._alerts[group.keys[0]]
         rule = self._rules.get(group.rule)
@@ -329,78 +286,24 @@ class Desk:
         news.message = msgspec.structs.replace(news.message, until=until, previous=group.before)
         return news
 
-    def _begin(self, place: str, rule: str, by: By, value: str, id_: str) -> _News:
+    def _begin(self, place: str, rule: str, by: By, value: str, id_: str) -> News:
         target = parse_target(place)
         message = Message(id_, target.sink, target.target, rule, by, value, self._now, self._now)
-        news = self._news[id_] = _News(message, is_new=True)
+        news = self._news[id_] = News(message, is_new=True)
         return news
 
-    def _begin_net(self, place: str, founder: str) -> _News:
+    def _begin_net(self, place: str, founder: str) -> News:
         id_ = message_id(place, By.NET, *_founded_by(self._alerts[founder], place))
         return self._begin(place, "", By.NET, "", id_)
 
-    def _of(self, message: Message) -> _News:
+    def _of(self, message: Message) -> News:
         """The news of a message that is there."""
-        return self._news.setdefault(message.id, _News(message))
+        return self._news.setdefault(message.id, News(message))
 
     def _show_anew(self, id_: str) -> None:
         """A message, if it is there, shows what has changed; nothing is said of it."""
         if id_ in self._book.messages:
             self._of(self._book.messages[id_])
-
-    # --- what they show ---
-
-    def _shown(self, message: Message, news: _News) -> dict[str, Any]:
-        """What a message shows now; that of the time in which nobody was disturbed never changes."""
-        if message.by is By.NET:
-            said = [*self._said(news.opened, What.OPENED), *self._said(news.ended, What.RESOLVED)]
-            return self._pages.show(message, said, news.passed)
-        return self._pages.show(message, self._members(message))
-
-    def _members(self, message: Message) -> list[Occurrence]:
-        """The alerts that a message tells of: those that last, and those that ended in it."""
-        found: list[Occurrence] = []
-        for key in {*self._book.told_by(message.id), *self._told_by.get(message.id, ())}:
-            alert = self._alerts.get(key)
-            told = alert.told.get(message.place) if alert else None
-            is_here = told is not None and told.message == message.id
-            if alert and is_here and alert.phase is Phase.OPEN:
-                found.append((alert, What.OPENED))
-            elif alert and alert.ended and (is_here or alert.last.get(message.place) == message.id):
-                found.append((alert.ended, What.RESOLVED))
-        return sorted(found, key=_oldest_first)
-
-    def _said(self, keys: Iterable[str], what: What) -> list[Occurrence]:
-        alerts = ((self._alerts[key], self._alerts[key].ended) for key in keys)
-        return [(ended if what is What.RESOLVED and ended else alert, what) for alert, ended in alerts]
-
-    def _roots(self, message: Message, news: _News, show: Mapping[str, Any]) -> Iterator[Owed]:
-        """Post the message, or edit it where that can be done."""
-        if news.is_new or self._router.can_edit(message.sink):
-            yield root(message, str(show["type"]))
-
-    def _replies(self, message: Message, news: _News) -> Iterator[Owed]:
-        """Say what is new, beside a message that is there."""
-        if news.is_new:
-            return
-        said = {**news.said, What.OPENED: news.opened, What.RESOLVED: news.ended}
-        for what in What:
-            if keys := said.get(what):
-                shown = self._pages.show(message, self._said(keys, what), is_reply=True)
-                name = digest(what, [[self._alerts[key].id, self._alerts[key].said] for key in keys])
-                yield reply(message, name, shown, is_loud=what in _LOUD)
-
-    def _forgotten(self) -> Iterator[Message]:
-        """Messages that nobody will hear of again."""
-        for message in self._book.messages.values():
-            is_old = message.id not in self._news and is_past(message, self._now)
-            if is_old and not any(alert.phase is Phase.OPEN for alert, _ in self._members(message)):
-                yield message
-
-
-def _oldest_first(said: Occurrence) -> tuple[str, ...]:
-    subject = said[0].subject
-    return said[0].opened_at or "", subject.connection, subject.kind, subject.id
 
 
 def _founded_by(alert: Alert, place: str) -> tuple[str, ...]:

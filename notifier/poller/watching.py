@@ -16,10 +16,11 @@ from notifier.core import codec
 from notifier.core.alerts import Alert, Phase
 from notifier.core.book import Book
 from notifier.core.census import Affected
-from notifier.core.desk import Desk, Looked, Telling
+from notifier.core.desk import Desk, Looked
 from notifier.core.diff import ChildKey
 from notifier.core.durations import Pair, Seconds
 from notifier.core.events import Names, Origin
+from notifier.core.telling import Telling
 from notifier.core.watch import Fresh, Turn, Watch
 from notifier.models import ConnectionState, Kind
 from notifier.poller.commits import CHUNK, Chain, Change, one, turned

@@ -23,7 +23,8 @@ from slack_sdk.models.blocks import (
 
 from notifier.sinks.slack_text import escape, link, mrkdwn, note, plain
 from notifier.sinks.values import utc
-from notifier.sinks.wording import Holder, Told, tell
+from notifier.sinks.wording import Told, tell
+from notifier.sinks.wording_alert import Holder
 
 # Documented: header 150, text of a section 3,000, 10 fields of 2,000, 10 elements in a context. We stay
 # below, because nobody reads more.

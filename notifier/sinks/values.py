@@ -79,3 +79,8 @@ def ordinal(number: int) -> str:
     """``2nd``."""
     teen = 10 <= number % 100 < 20  # noqa: PLR2004
     return f"{number}{'th' if teen else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"
+
+
+def count(value: Any) -> int:
+    """A count; 0 where it is none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0

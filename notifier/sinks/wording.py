@@ -14,10 +14,10 @@ from typing import Any
 
 import msgspec
 
-from notifier.sinks import wording_digest
-from notifier.sinks.figures import is_longer, usually, who_else
+from notifier.sinks import wording_alert, wording_digest
+from notifier.sinks.figures import usually, who_else
 from notifier.sinks.templated import templated
-from notifier.sinks.values import LONGEST, at, length, moment, ordinal, text, utc, words
+from notifier.sinks.values import LONGEST, at, count, moment, text, utc, words
 
 _LABELS = {
     "group_id": "Group number",
@@ -46,18 +46,6 @@ _MOST_CHANGES = 6
 _MOST_LINES = 20
 
 
-class Holder(msgspec.Struct, frozen=True):
-    """Who has taken an alert, and since when. ``until`` when nobody is reminded: a moment, or words.
-
-    ``moved`` says that something has moved since.
-    """
-
-    by: str
-    since: datetime
-    until: datetime | str | None = None
-    moved: bool = False
-
-
 class Told(msgspec.Struct, frozen=True):
     """An event in words: ``change`` is what moved, ``facts`` and ``ids`` are labels with their values.
 
@@ -76,7 +64,7 @@ class Told(msgspec.Struct, frozen=True):
     ids: tuple[tuple[str, str], ...] = ()
     seen: tuple[datetime | None, datetime] | None = None
     began: tuple[datetime | None, datetime] | None = None
-    holder: Holder | None = None
+    holder: wording_alert.Holder | None = None
     note: str | None = None
     links: tuple[tuple[str, str], ...] = ()
     lines: tuple[tuple[str, str], ...] = ()
@@ -91,7 +79,7 @@ def tell(body: Any, *, is_line: bool = False) -> Told:
     entries = at(data, "entries")
     if type_ == "alert.digest":
         return _digest(data, entries if isinstance(entries, list) else [])
-    if isinstance(entries, list) and (entries or _count(at(data, "passed"))):
+    if isinstance(entries, list) and (entries or count(at(data, "passed"))):
         return _together(type_, data, entries)
     if message is not None:
         title = _REPORTS.get(type_) or words(verb)
@@ -102,18 +90,18 @@ def tell(body: Any, *, is_line: bool = False) -> Told:
         )
     else:
         is_alert = isinstance(at(data, "alert"), Mapping)
-        title = f"{_subject(data)} {_alert_phrase(verb, data) if is_alert else _phrase(verb, data)}"
-        change = _course(verb, data, at(body, "timestamp")) if is_alert else _change(verb, data)
+        title = f"{_subject(data)} {wording_alert.phrase(verb, data) if is_alert else _phrase(verb, data)}"
+        change = wording_alert.course(verb, data, at(body, "timestamp")) if is_alert else _change(verb, data)
         facts, ids = _facts(verb, data), _ids(data)
     return Told(
         templated(body, "headline") or title,
-        severity=_ending(data) or str(at(data, "severity") or "info"),
+        severity=wording_alert.ending(data) or str(at(data, "severity") or "info"),
         change=(None if is_line else templated(body, "sentence")) or change,
         facts=facts,
         ids=ids,
         seen=_seen(at(data, "observed_between"), is_removal=verb == "removed"),
-        began=_since(data),
-        holder=None if verb == "resolved" else _holder(data),
+        began=wording_alert.began(data),
+        holder=None if verb == "resolved" else wording_alert.holder_of(data),
         note=None if verb == "resolved" else text(at(data, "note")),
         links=_links(data),
     )
@@ -122,7 +110,7 @@ def tell(body: Any, *, is_line: bool = False) -> Told:
 def _together(type_: str, data: Any, entries: list[Any]) -> Told:
     """The words for several alerts in one message."""
     told = [tell(entry, is_line=True) for entry in entries[:_MOST_LINES]]
-    opened, ended, passed = (_count(at(data, name)) for name in ("opened", "ended", "passed"))
+    opened, ended, passed = (count(at(data, name)) for name in ("opened", "ended", "passed"))
     first = at(entries[0], "data") if entries else None
     if type_ == "alert.net" and (opened or passed):
         title = "While nobody was to be disturbed: " + _listed(
@@ -133,14 +121,14 @@ def _together(type_: str, data: Any, entries: list[Any]) -> Told:
             "employer": text(at(first, "connection", "employer", "name")),
             "carrier": text(at(first, "carrier", "name")) or text(at(first, "carrier", "id")),
         }.get(str(at(data, "by")))
-        count = _how_many(data, entries, opened, ended)
-        title = f"{whose} · {count}" if whose else count
+        stand = _how_many(data, entries, opened, ended)
+        title = f"{whose} · {stand}" if whose else stand
     lines = [(_line(entry, one), one.severity) for entry, one in zip(entries, told, strict=False)]
     rest = opened + ended - len(told)
     is_of_carrier = at(data, "by") == "carrier"
     return Told(
         title,
-        severity=_end_of(data) if ended and not opened else str(at(data, "severity") or "info"),
+        severity=wording_alert.end_of(data) if ended and not opened else str(at(data, "severity") or "info"),
         ids=_present((("rule", at(data, "rule")), ("message", at(data, "message_id")))),
         change=who_else(first, end=" are affected") if is_of_carrier else None,
         facts=_present(
@@ -164,7 +152,7 @@ def _usual_of_all(entries: list[Any]) -> str | None:
 def _digest(data: Any, entries: list[Any]) -> Told:
     """The words for a digest: what is open, and what happened since the last one."""
     told = [tell(entry) for entry in entries[:_MOST_LINES]]
-    rest = _count(at(data, "open")) - len(told)
+    rest = count(at(data, "open")) - len(told)
     return Told(
         wording_digest.title(data),
         severity="info",
@@ -197,7 +185,7 @@ def _how_many(data: Any, entries: list[Any], opened: int, ended: int) -> str:
     needs = at(data, "needs_attention") is True
     stand = ("needs attention" if opened == 1 else "need attention") if needs else "open"
     if not opened:
-        return f"{ended:,} {noun} are {'completed' if _end_of(data) == 'completed' else 'over'}"
+        return f"{ended:,} {noun} are {'completed' if wording_alert.end_of(data) == 'completed' else 'over'}"
     verbs = {at(entry, "type") for entry in entries}
     if verbs == {"alert.acknowledged"}:
         return f"{opened:,} {noun} have been taken"
@@ -206,18 +194,8 @@ def _how_many(data: Any, entries: list[Any], opened: int, ended: int) -> str:
     return f"{opened:,} {noun} {still}{stand}"
 
 
-def _end_of(holder: Any) -> str:
-    """How something ended, in the words of the marks before titles."""
-    end = at(holder, "end")
-    return {"completed": "completed", "moved": "moved"}.get(end, "ended") if isinstance(end, str) else "ended"
-
-
 def _listed(*counts: tuple[int, str]) -> str:
     return ", ".join(f"{count:,} {what}" for count, what in counts if count)
-
-
-def _count(value: Any) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 
 
 def _subject(data: Any) -> str:
@@ -259,80 +237,6 @@ def _change(verb: str, data: Any) -> str | None:
     if verb == "updated":
         return "; ".join(f"{label}: {moved}" for label, moved in _moves(data)) or None
     return None
-
-
-def _alert_phrase(verb: str, data: Any) -> str:
-    """How an alert stands, as the end of a sentence. Only what is completed is called so."""
-    status, is_quiet = at(data, "entity", "status"), at(data, "alert", "unchanged") is True
-    if verb == "acknowledged":
-        return f"has been taken by {text(at(data, 'alert', 'acknowledged', 'by')) or 'somebody'}"
-    if verb != "resolved":
-        still = "still " if verb in {"reminder", "released"} else ""
-        now = f"{still}needs attention" if status == "needs_attention" else f"is {still}{words(status)}"
-        if is_quiet:
-            now = f"{still}does not move: {words(status)}"
-        before = {"released": "is nobody's again and ", "settled": "has settled and "}.get(verb, "")
-        return f"{before or ('is unstable and ' if _times(data) else '')}{now}"
-    before = at(data, "from")
-    move = f"{words(before)} → {words(status)}"
-    moved = (
-        f"moved on: {move}" if not is_quiet else "has moved again" + ("" if before == status else f": {move}")
-    )
-    ends = {
-        "removed": "is no longer listed by Clasp",
-        "rule": "is no longer watched: its rule has changed",
-        "completed": "is completed",
-    }
-    return ends.get(str(at(data, "alert", "end")), moved)
-
-
-def _course(verb: str, data: Any, now: Any) -> str | None:
-    """How long an alert has lasted, and how often it came."""
-    alert = at(data, "alert")
-    began, then = moment(at(alert, "since")), moment(at(alert, "ended_at")) or moment(now)
-    parts = []
-    if verb != "opened" and began is not None and then is not None and then >= began:
-        at_least = "at least " if at(alert, "since_after") is None else ""
-        parts.append(f"{'after' if verb == 'resolved' else 'for'} {at_least}{length(then - began)}")
-    before, status = at(data, "from"), at(data, "entity", "status")
-    is_move = before is not None and before != status and at(alert, "unchanged") is not True
-    if verb == "opened" and is_move:
-        parts.append(f"{words(before)} → {words(status)}")
-    if _times(data):
-        parts.append(f"came {_times(data)} times; what comes next is told once it has settled")
-        return ", ".join(parts)
-    times = at(alert, "occurrence")
-    if verb == "opened" and isinstance(times, int) and times > 1:
-        parts.append(f"{ordinal(times)} time in 30 days")
-    if is_longer(data, now):
-        parts.append(f"{'lasts ' if verb == 'opened' else ''}longer than 9 in 10 here")
-    return (parts[0][:1].upper() + ", ".join(parts)[1:]) if parts else None
-
-
-def _times(data: Any) -> int:
-    """How often what is unstable has come; 0 where it is not."""
-    return _count(at(data, "alert", "unstable", "times"))
-
-
-def _holder(data: Any) -> Holder | None:
-    taken = at(data, "alert", "acknowledged")
-    by, since, until = text(at(taken, "by")), moment(at(taken, "at")), at(taken, "until")
-    if by is None or since is None:
-        return None
-    then = "until it changes" if until == "change" else moment(until)
-    return Holder(by, since, then, moved=moment(at(taken, "moved_at")) is not None)
-
-
-def _ending(data: Any) -> str | None:
-    """How an alert ended, for the mark before its title; None while it lasts."""
-    alert = at(data, "alert")
-    return _end_of(alert) if isinstance(at(alert, "end"), str) else None
-
-
-def _since(data: Any) -> tuple[datetime | None, datetime] | None:
-    """The looks between which an alert's condition began."""
-    began = moment(at(data, "alert", "since"))
-    return None if began is None else (moment(at(data, "alert", "since_after")), began)
 
 
 def _facts(verb: str, data: Any) -> tuple[tuple[str, str], ...]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
-from notifier.sinks.values import at, length, moment, text, utc
+from notifier.sinks.values import at, count, length, moment, text, utc
 
 _ENDS = {
     "completed": "completed",
@@ -24,19 +24,19 @@ _LONGEST_S = 10_000 * 86_400
 
 def title(data: Any) -> str:
     """``monday-summary: 5 alerts are open``."""
-    count = number(at(data, "open"))
-    stand = "1 alert is open" if count == 1 else f"{count:,} alerts are open" if count else "nothing is open"
+    many = count(at(data, "open"))
+    stand = "1 alert is open" if many == 1 else f"{many:,} alerts are open" if many else "nothing is open"
     return f"{text(at(data, 'digest', 'name')) or 'Digest'}: {stand}"
 
 
 def course(data: Any) -> str:
     """``12 opened, 9 are over. ...``: what happened in the period, in a sentence or two."""
     least = "at least " if at(data, "at_least") is True else ""
-    opened, over = number(at(data, "opened")), sum(count for _, count in _ended(data))
+    opened, over = count(at(data, "opened")), sum(count for _, count in _ended(data))
     happened = f"{least}{opened:,} opened, {least}{over:,} {'is' if over == 1 else 'are'} over"
-    found, free = number(at(data, "existing")), number(at(data, "free"))
+    found, free = count(at(data, "existing")), count(at(data, "free"))
     parts = []
-    if not number(at(data, "open")):
+    if not count(at(data, "open")):
         parts.append("All is well: nothing waits for you.")
     if opened or over or found or least:
         parts.append(happened[:1].upper() + happened[1:] + ".")
@@ -64,13 +64,8 @@ def facts(data: Any) -> tuple[tuple[str, str | None], ...]:
     )
 
 
-def number(value: Any) -> int:
-    """A count; 0 where it is none."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
-
-
 def _ended(data: Any) -> list[tuple[str, int]]:
-    return [(word, number(at(data, "ended", end))) for end, word in _ENDS.items()]
+    return [(word, count(at(data, "ended", end))) for end, word in _ENDS.items()]
 
 
 def _carriers(data: Any) -> Iterator[str]:
@@ -78,8 +73,8 @@ def _carriers(data: Any) -> Iterator[str]:
     listed = at(data, "carriers")
     for carrier in listed[:_MOST_CARRIERS] if isinstance(listed, list) else ():
         name = text(at(carrier, "name")) or text(at(carrier, "id")) or "unknown carrier"
-        yield f"{name} {number(at(carrier, 'open')):,}"
-    if rest := number(at(data, "elsewhere")):
+        yield f"{name} {count(at(carrier, 'open')):,}"
+    if rest := count(at(data, "elsewhere")):
         yield f"{rest:,} elsewhere"
 
 
@@ -91,7 +86,7 @@ def _blind(data: Any) -> str | None:
         begin, end = (moment(span[0]), moment(span[1])) if _is_pair(span) else (None, None)
         if begin is not None and end is not None and end >= begin:
             told.append(f"from {utc(begin)} for {length(end - begin)}")
-    seconds = number(at(data, "blind_s"))
+    seconds = count(at(data, "blind_s"))
     if not told or seconds > _LONGEST_S:
         return None
     more = f" (in all {length(timedelta(seconds=seconds))})" if len(spans) > 1 else ""

@@ -9,6 +9,7 @@ import fakeredis
 import pytest
 
 from tests.integration.month import NEW_YORK, Month
+from tests.proof.spread import quiet_log
 
 OPEN, OVER, DONE = "needs_attention", "processing", "completed"
 EXPECTED = Path(__file__).with_name("month.txt")
@@ -75,6 +76,7 @@ STORY = {
 @pytest.mark.parametrize("restarts", [False, True], ids=["one worker", "a new one every hour"])
 async def test_a_month_says_what_it_should_and_nothing_else(restarts: bool) -> None:
     month = Month(fakeredis.FakeAsyncRedis(), restarts=restarts)
-    await month.run(STORY)
+    with quiet_log():
+        await month.run(STORY)
     told = [line for sink in sorted(month.said) for line in (f"# {sink}", *month.said[sink])]
     assert told == EXPECTED.read_text().splitlines()
