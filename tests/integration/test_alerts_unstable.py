@@ -70,7 +70,7 @@ async def test_the_message_shows_how_things_stand_all_along(make, account):
     for status in (OVER, OPEN, OVER):
         await turn(rig, account, status)
         assert rig.sinks["ops"].shown[message]["data"]["entity"]["status"] == status
-    assert "Came 3 times" in str(render(rig.sinks["ops"].shown[message]).blocks)
+    assert "came 3 times" in str(render(rig.sinks["ops"].shown[message]).blocks)
 
 
 async def test_it_settles_over_restarts_and_in_the_time_it_would_have_taken_without(make, account):
