@@ -104,7 +104,12 @@ def tick(alert: Alert, timing: Timing, now: str) -> Step:
 
 
 def take(alert: Alert, taken: Taken | None, timing: Timing, now: str) -> Step:
-    """The alert after a person has taken it, or given it back (None). Only what is open can be taken."""
+    """The alert after a person has taken it, or given it back (None). Only what is open can be taken.
+
+    Who has it already has it since then.
+    """
+    if taken is not None and alert.taken is not None and taken.by == alert.taken.by:
+        taken = msgspec.structs.replace(taken, at=alert.taken.at)
     if alert.phase is not Phase.OPEN or alert.taken == taken:
         return Step(alert)
     what = What.RELEASED if taken is None else What.ACKNOWLEDGED

@@ -27,7 +27,9 @@ def phrase(verb: str, data: Any) -> str:
     """How an alert stands, as the end of a sentence. Only what is completed is called so."""
     status, is_quiet = at(data, "entity", "status"), at(data, "alert", "unchanged") is True
     if verb == "acknowledged":
-        return f"has been taken by {text(at(data, 'alert', 'acknowledged', 'by')) or 'somebody'}"
+        taken = at(data, "alert", "acknowledged")
+        how = "snoozed" if text(at(taken, "until")) else "taken"
+        return f"has been {how} by {text(at(taken, 'by')) or 'somebody'}"
     if verb != "resolved":
         still = "still " if verb in {"reminder", "released"} else ""
         now = f"{still}needs attention" if status == "needs_attention" else f"is {still}{words(status)}"

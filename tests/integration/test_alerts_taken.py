@@ -72,6 +72,19 @@ async def test_who_takes_what_somebody_has_has_it_and_it_can_be_given_back(make,
     assert page["data"]["alert"]["acknowledged"] is None
 
 
+async def test_who_snoozes_what_they_have_has_it_since_they_took_it(make, account):
+    rig = await opened(make, account)
+    for minutes in (0, 0, 60):
+        await take(rig, "gc_1", minutes=minutes)
+        await rig.poll()
+    await rig.deliver()
+    [[(_, first), (_, second)]] = rig.sinks["ops"].threads.values()
+    assert "has been taken by Sam" in words(reply(first))
+    assert "has been snoozed by Sam" in words(reply(second))
+    since = [body["data"]["alert"]["acknowledged"]["at"] for body in (first, second)]
+    assert since[0] == since[1]
+
+
 async def test_reminders_go_on_and_say_who_has_it_and_whether_anything_moved(make, account):
     rig = await opened(make, account, "remind: 10m")
     await take(rig, "gc_1")
