@@ -239,7 +239,7 @@ def test_mrkdwn_is_inert_escaped_and_reads_as_it_was(text):
 VALUES = (
     HOSTILE | st.none() | st.integers() | st.booleans() | st.dictionaries(st.text(max_size=5), st.integers())
 )
-TYPES = st.sampled_from(["connection", "group_connection", "milestone", "notifier", "x"]).flatmap(
+TYPES = st.sampled_from(["connection", "group_connection", "milestone", "alert", "notifier", "x"]).flatmap(
     lambda kind: st.sampled_from(
         [
             "added",
@@ -250,12 +250,16 @@ TYPES = st.sampled_from(["connection", "group_connection", "milestone", "notifie
             "baseline",
             "opened",
             "reminder",
+            "acknowledged",
+            "released",
+            "settled",
             "resolved",
         ]
     ).map(lambda verb: f"{kind}.{verb}")
 )
 
 
+MOMENTS = st.sampled_from(["2026-11-23T22:00:07Z", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"])
 DATA = st.fixed_dictionaries(
         {},
         optional={
@@ -273,6 +277,11 @@ DATA = st.fixed_dictionaries(
             "note": VALUES,
             "links": VALUES | st.dictionaries(HOSTILE, HOSTILE, max_size=8),
             "rule": VALUES,
+            "headline": VALUES | st.just("{{ employer }}: {{ status }}"),
+            "sentence": VALUES | st.just("{{ carrier }} for {{ lasted }}"),
+            "owner": VALUES | st.fixed_dictionaries({"owner": VALUES, "team": VALUES}),
+            "usual": VALUES | st.fixed_dictionaries({"median_s": VALUES, "p90_s": VALUES | st.integers(), "samples": VALUES}),
+            "affected": VALUES | st.fixed_dictionaries({"employers": st.integers(), "of": st.integers()}),
             "alert": VALUES
             | st.fixed_dictionaries(
                 {},
@@ -282,6 +291,12 @@ DATA = st.fixed_dictionaries(
                     "end": VALUES | st.sampled_from(["completed", "moved", "removed", "rule"]),
                     "occurrence": VALUES | st.integers(),
                     "unchanged": VALUES | st.booleans(),
+                    "unstable": VALUES | st.fixed_dictionaries({"times": VALUES | st.integers()}),
+                    "acknowledged": VALUES
+                    | st.fixed_dictionaries(
+                        {"by": HOSTILE, "at": MOMENTS},
+                        optional={"until": MOMENTS | st.just("change") | VALUES, "moved_at": MOMENTS | VALUES},
+                    ),
                 },
             ),
         },
