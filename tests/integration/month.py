@@ -1,7 +1,7 @@
 """A month in the life of a notifier, on a virtual clock: what happens to it, and what each sink was sent.
 
 The times are those of New York, where the people of the story work. Polls come every ten minutes by day on
-working days, and every hour otherwise.
+working days, and every three hours otherwise.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class Recorder(MemorySink):
 
 
 class Month:
-    """``run`` plays it. ``restarts``: every hour the worker ends, and another takes over now and then."""
+    """``run`` plays it. ``restarts``: at every full hour the worker ends, and another takes over now and then."""
 
     def __init__(self, redis: Any, *, restarts: bool) -> None:
         self.account = Company()
@@ -199,4 +199,4 @@ def _polls() -> Iterator[datetime]:
         local = at.astimezone(NEW_YORK)
         yield local
         is_day = local.weekday() < 5 and 8 <= local.hour < 18
-        at += timedelta(minutes=10 if is_day else 60)
+        at += timedelta(minutes=10) if is_day else timedelta(hours=1 if local.hour in {7, 18} else 3)
