@@ -56,7 +56,7 @@ def list_(
 
 
 async def _rows(config: Config) -> list[dict[str, Any]]:
-    owners = await _owners(config)
+    owners = await read_owners(config)
     groups, names = await _read(config)
     return sorted(
         (_row(pair, count, owners, names) for pair, count in groups.items()),
@@ -64,7 +64,8 @@ async def _rows(config: Config) -> list[dict[str, Any]]:
     )
 
 
-async def _owners(config: Config) -> Owners:
+async def read_owners(config: Config) -> Owners:
+    """The table of a configuration. Raises ``ConfigError``."""
     if config.owners is None:
         raise ConfigError('the configuration has no "owners"')
     found = check_file(config)

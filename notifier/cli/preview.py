@@ -20,8 +20,10 @@ from notifier.cli.common import (
     run_async,
     say,
 )
+from notifier.cli.owners import read_owners
 from notifier.clock import iso
 from notifier.config import Config
+from notifier.config.people import OWNER
 from notifier.config.words import nearest
 from notifier.core import codec
 from notifier.core.codec import Words
@@ -89,6 +91,8 @@ async def look(config: Config, store: Stores) -> Outlook:
     """The outlook of a configuration on the state in its store, of which nothing is changed."""
     meta, states = await _state(store.state)
     router = Router(config)
+    if config.owners is not None:
+        router = router.knowing(await read_owners(config))
     names, missing = await _names(store, router, states)
     origin = Origin(config.name, meta.epoch, iso(store.state.now()), meta.complete_at)
     silences = await store.state.silences()
@@ -152,6 +156,7 @@ def _told(config: Config, outlook: Outlook, wanted: set[str], most: int | None) 
         for rule in config.rules
         if rule.while_ is not None and rule.name in wanted
         for target in rule.notify
+        if target.sink != OWNER  # each alert has its own
     }
     order = {rule.name: at for at, rule in enumerate(config.rules)}
     mine = [one for one in outlook.preview.said if one.rule in wanted]

@@ -158,6 +158,7 @@ class Alert(msgspec.Struct, frozen=True, omit_defaults=True):
 
     ``moved_at`` is when anything of its entity was last seen to move since it opened. ``unstable`` is when it
     began to open and end again and again: people are told that, and the rest once it has settled.
+    ``stale``: the messages that tell of it are yet to show how it is now.
     """
 
     rule: str
@@ -182,6 +183,7 @@ class Alert(msgspec.Struct, frozen=True, omit_defaults=True):
     taken: Taken | None = None
     moved_at: str | None = None
     unstable: str | None = None
+    stale: bool = False
     ended_at: str | None = None
     end: End | None = None
     past: Alert | None = None
@@ -197,7 +199,8 @@ class Alert(msgspec.Struct, frozen=True, omit_defaults=True):
         """Whether somebody is yet to be told something of it."""
         if self.phase is not Phase.OPEN:
             return bool(self.told)
-        return self.saying is not None or any(not told.message or told.hushed for told in self.told.values())
+        is_untold = any(not told.message or told.hushed for told in self.told.values())
+        return self.saying is not None or self.stale or is_untold
 
 
 def shifted(moment: str, by: timedelta) -> str:

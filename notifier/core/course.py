@@ -144,16 +144,24 @@ def _begin(before: Alert | None, rule: str, timing: Timing, subject: Subject, lo
             past=ended and msgspec.structs.replace(ended, times=(), told={}, last={}, past=None),
         )
     step = tick(alert, timing, look.at)
-    if step.what is None and alert.unstable is not None and alert.due is not None:
-        settles = shifted((alert.past and alert.past.ended_at) or look.at, _SETTLED)
-        return Step(msgspec.structs.replace(alert, due=min(alert.due, settles)))
+    if step.what is None and alert.due is not None:
+        return Step(msgspec.structs.replace(alert, due=_or_settled(alert, alert.due)))
     return step
 
 
 def _retimed(alert: Alert, timing: Timing, look: Look) -> Alert:
     """Its rule has other times now."""
-    due = timing.due(alert.since) if alert.phase is Phase.PENDING else _due(alert, timing, look.at)
+    is_waiting = alert.phase is Phase.PENDING
+    due = _or_settled(alert, timing.due(alert.since)) if is_waiting else _due(alert, timing, look.at)
     return msgspec.structs.replace(alert, due=due)
+
+
+def _or_settled(alert: Alert, due: str) -> str:
+    """The next step of what is not open, or when it has settled, if it is unstable and that is sooner."""
+    ended_at = alert.past.ended_at if alert.past is not None else None
+    if alert.unstable is None or ended_at is None:
+        return due
+    return min(due, shifted(ended_at, _SETTLED))
 
 
 def _moved(alert: Alert, look: Look) -> Alert:
@@ -172,9 +180,11 @@ def _due(alert: Alert, timing: Timing, now: str) -> str | None:
     """When the next step of an open alert is to be taken."""
     if alert.unstable is not None:
         return shifted(alert.opened_at or now, _SETTLED)
-    if alert.taken is not None and alert.taken.until is not None:
-        return None if alert.taken.until == UNTIL_IT_CHANGES else alert.taken.until
-    return timing.again(now)
+    if alert.taken is None or alert.taken.until is None:
+        return timing.again(now)
+    if alert.taken.until != UNTIL_IT_CHANGES:
+        return alert.taken.until
+    return alert.moved_at if alert.moved_at is not None and alert.moved_at > alert.taken.at else None
 
 
 def _settled(alert: Alert, timing: Timing, now: str) -> Alert:
@@ -227,9 +237,8 @@ def _remembered(alert: Alert, now: str) -> Alert | None:
     times = _recent(alert.times, now)
     if not times and not alert.told:
         return None
-    return msgspec.structs.replace(
-        alert, phase=Phase.CLOSED, due=_forget_at(times) or now, times=times, ended_at=None
-    )
+    due = _or_settled(alert, _forget_at(times) or now)
+    return msgspec.structs.replace(alert, phase=Phase.CLOSED, due=due, times=times, ended_at=None)
 
 
 def _recent(times: tuple[str, ...], now: str) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ from notifier.core.quiet import IsHushed
 from notifier.core.rules import Router
 from notifier.core.telling import News, Teller, Telling
 
-_OF_PEOPLE = (What.ACKNOWLEDGED, What.RELEASED)
+_SHOWN = (What.ACKNOWLEDGED, What.RELEASED, What.SETTLED)  # by the message, where it is not said
 
 
 class Looked(msgspec.Struct, frozen=True):
@@ -75,8 +75,11 @@ class Desk:
         for place in sorted(late):
             self._tell_late(place, late[place], new[place])
         for key in keys:
-            if self._alerts[key].saying is not None:
+            is_said = not any(told.hushed for told in self._alerts[key].told.values())
+            if self._alerts[key].saying is not None and (is_said or not self._is_kept(key)):
                 self._alerts.change(key, saying=None)
+            if self._alerts[key].stale:
+                self._alerts.change(key, stale=False)
         self._tell_first_looks()
         for place in sorted(new):
             self._group(place, new[place])
@@ -104,10 +107,12 @@ class Desk:
         for place, told in self._alerts[key].told.items():
             alert = self._alerts[key]
             self._show_what_is_over(key, place)
-            if not self._is_owed(key, alert, place):
+            if not self._is_owed(alert, place):
                 continue
             if self._is_hushed(place, alert) or self._is_known_as_unstable(alert, told):
                 self._hush(key, place, told)
+            elif told.hushed and self._has_settled(key) and told.message in self._book.messages:
+                self._tell_settled(key, place, told.message)
             elif told.hushed:
                 late[place].append(key)
             elif told.message not in self._book.messages:
@@ -120,13 +125,44 @@ class Desk:
             else:
                 self._say(key, told.message)
 
-    def _say(self, key: str, message: str) -> None:
-        """A message that is there shows an alert as it is; what is to be said of it beside that is said."""
-        news, saying = self._of(self._book.messages[message]), self._alerts[key].saying
-        if saying is not None:
+    def _say(self, key: str, message: str, *, was_kept: bool = False) -> None:
+        """A message that is there shows an alert as it is; what is to be said of it beside that is said.
+
+        ``was_kept``: the place has not heard what others heard before.
+        """
+        news, saying, before = (
+            self._of(self._book.messages[message]),
+            self._alerts[key].saying,
+            self._book.get(key),
+        )
+        is_new = before is None or before.saying is None
+        if saying is not None and (is_new or was_kept):
             news.said.setdefault(saying, []).append(key)
 
-    def _is_owed(self, key: str, alert: Alert, place: str) -> bool:
+    def _is_kept(self, key: str) -> bool:
+        """Whether what is to be said is kept while nobody is to be disturbed, and said after that.
+
+        The next reminder comes by itself.
+        """
+        alert = self._alerts[key]
+        rule = self._rules.get(alert.rule)
+        never_reminds = rule is not None and rule.remind is None
+        return alert.saying is What.SETTLED or (alert.saying is What.REMINDER and never_reminds)
+
+    def _has_settled(self, key: str) -> bool:
+        """Whether it was unstable until this poll."""
+        before = self._book.get(key)
+        return before is not None and before.unstable is not None and self._alerts[key].unstable is None
+
+    def _tell_settled(self, key: str, place: str, message: str) -> None:
+        """The last state of what was unstable is told, beside its message."""
+        self._alerts.know(key, place, Told(message))
+        if self._alerts[key].phase is Phase.OPEN:
+            self._say(key, message, was_kept=True)
+        else:
+            self._end(key, place, message)
+
+    def _is_owed(self, alert: Alert, place: str) -> bool:
         """Whether a place is owed more than it knows of an alert; a sink that is not there waits."""
         told = alert.told[place]
         is_there = told.message in self._book.messages
@@ -135,7 +171,7 @@ class Desk:
         if self._is_first_look(alert) and not is_there:
             return False  # it has a message of its own, at the end of that look
         is_known = alert.phase is Phase.OPEN and is_there and not told.hushed
-        return not is_known or alert.saying is not None or self._is_changed(key)
+        return not is_known or alert.saying is not None or alert.stale
 
     def _is_known_as_unstable(self, alert: Alert, told: Told) -> bool:
         """Whether the readers know that it comes and goes; they hear the rest once it has settled."""
@@ -146,8 +182,10 @@ class Desk:
         is_news = self._alerts[key].phase is not Phase.OPEN or not told.message
         if is_news and not told.hushed:
             self._alerts.know(key, place, Told(told.message, hushed=True))
-        is_other = (is_news and not told.hushed) or self._is_changed(key)
-        if is_other or self._alerts[key].saying in _OF_PEOPLE:
+        is_other = (is_news and not told.hushed) or self._alerts[key].stale
+        if not is_news and self._is_kept(key):
+            self._alerts.know(key, place, Told(told.message, hushed=True))
+        if is_other or self._alerts[key].saying in _SHOWN:
             self._show_anew(told.message)
 
     def _show_what_is_over(self, key: str, place: str) -> None:
@@ -166,14 +204,6 @@ class Desk:
         """Whether it was there at a first look whose finds are told as one message."""
         rule = self._rules.get(alert.rule)
         return alert.existing and rule is not None and rule.include_existing == "summary"
-
-    def _is_changed(self, key: str) -> bool:
-        """Whether an alert shows something else than before."""
-        before, now = self._book.get(key), self._alerts[key]
-        if before is None:
-            return False
-        was, is_now = before.subject, now.subject
-        return (before.phase, was.fields, was.above) != (now.phase, is_now.fields, is_now.above)
 
     def _hand_over(self, keys: Iterable[str]) -> None:
         """Where an alert ended with its rule, and another's is about the same, its message goes on."""
@@ -200,14 +230,15 @@ class Desk:
     def _tell_late(self, place: str, keys: Collection[str], new: list[str]) -> None:
         """What was kept from a place until now: in one message, but for a single thing."""
         net: News | None = None
+        new_to_them = [key for key in keys if self._is_news_late(key, place)]
         for key in keys:
             alert, told = self._alerts[key], self._alerts[key].told[place]
             is_known, is_open = told.message in self._book.messages, alert.phase is Phase.OPEN
-            if len(keys) > 1 and net is None:
-                net = self._begin_net(place, key)
+            if len(new_to_them) > 1 and net is None:
+                net = self._begin_net(place, new_to_them[0])
             self._alerts.know(key, place, Told(told.message))
-            if is_open and is_known:
-                self._say(key, told.message)  # that it ended and began again need not be said
+            if is_open and is_known:  # that it ended and began again need not be said
+                self._say(key, told.message, was_kept=True)
             elif is_known:
                 self._end(key, place, told.message, said_by=net)
             elif is_open and net is not None:
@@ -219,6 +250,14 @@ class Desk:
                 self._alerts.know(key, place, None)
                 if net is not None:
                     net.passed += 1
+
+    def _is_news_late(self, key: str, place: str) -> bool:
+        """Whether there is something to say of what was kept from a place, but for what its message shows."""
+        alert = self._alerts[key]
+        rule = self._rules.get(alert.rule)
+        is_known = alert.told[place].message in self._book.messages
+        tells_end = rule is None or rule.resolve
+        return not is_known or (alert.phase is not Phase.OPEN and tells_end)
 
     def _tell_first_looks(self) -> None:
         """One message for each place about what the first look of a rule found."""

@@ -152,7 +152,9 @@ def _taken(alert: Alert) -> dict[str, Any] | None:
 
 
 def _place_of(alert: Alert) -> tuple[str, ...]:
-    return (alert.rule, alert.subject.connection, alert.subject.kind, alert.subject.id)
+    """Which alert it is; of what a first look found, which look as well: nothing had moved."""
+    look = (alert.since,) if alert.since_after is None else ()
+    return (alert.rule, alert.subject.connection, alert.subject.kind, alert.subject.id, *look)
 
 
 def report(type_: str, origin: Origin, *, nonce: str, message: str, cause: str, severity: str) -> Event:

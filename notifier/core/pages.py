@@ -22,6 +22,7 @@ from notifier.core.owners import MOST_MENTIONED, mentioned
 from notifier.core.rules import Router
 
 _MOST_ENTRIES = 20  # side by side
+_FOR_NOBODY = (What.ACKNOWLEDGED, What.RELEASED, What.RESOLVED)  # is said, and mentions nobody
 _MOST_NAMED = 5  # carriers in a summary
 Occurrence = tuple[Alert, What]  # an alert, and what is to be said of it
 
@@ -80,12 +81,12 @@ class Pages:
         event = from_alert(alert, what, alert.was, self._origin, self._names, usual)
         if affected:
             event = msgspec.structs.replace(event, data={**event.data, "affected": affected})
-        rule, is_news = self._rules.get(alert.rule), mentions and what is not What.RESOLVED
+        rule, is_news = self._rules.get(alert.rule), mentions and what not in _FOR_NOBODY
         return self._router.body(event, message.sink, alert.rule, rule, alert.owner, mentions=is_news)
 
     def _mention(self, said: Collection[Occurrence], *, owners: bool = True) -> dict[str, list[str]]:
         """Whom a message about several mentions, for what of it lasts."""
-        lasting = [alert for alert, what in said if what is not What.RESOLVED]
+        lasting = [alert for alert, what in said if what not in _FOR_NOBODY]
         everybody = [
             one
             for alert in lasting

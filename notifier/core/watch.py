@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any
 
 import msgspec
 
@@ -351,6 +352,9 @@ class Watch:
     def _write(self, key: str, connection: str, alert: Alert | None) -> None:
         if alert is not None and alert.phase is Phase.CLOSED:  # it only counts occurrences from now on
             alert = msgspec.structs.replace(alert, subject=_bare(alert.subject))
+        before = self._book.get(key)
+        if alert is not None and before is not None and _looks(alert) != _looks(before):
+            alert = msgspec.structs.replace(alert, stale=True)
         self.written[key] = alert
         self._below.setdefault(connection, {})[key] = alert
 
@@ -368,6 +372,11 @@ def _bare(subject: Subject) -> Subject:
     fields = {name: subject.fields[name] for name in _SHOWN if name in subject.fields}
     above = {name: subject.above[name] for name in _SHOWN_ABOVE if name in subject.above}
     return msgspec.structs.replace(subject, fields=fields, above=above)
+
+
+def _looks(alert: Alert) -> tuple[Any, ...]:
+    """What messages show of an alert that goes on."""
+    return alert.phase, alert.unstable, alert.subject.fields, alert.subject.above
 
 
 def _entity_of(alert: Alert) -> EntityKey:

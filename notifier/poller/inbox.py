@@ -10,6 +10,7 @@ from notifier.core.quiet import Silence
 from notifier.core.removals import Held
 from notifier.store.state import InboxEntry, Meta
 
+APPROVE = "approve"
 TAKE = "take"  # entries of people who take alerts or give them back
 _log = structlog.get_logger()
 
@@ -18,7 +19,7 @@ def approved(meta: Meta, inbox: list[InboxEntry]) -> tuple[Held | None, bool]:
     """What is held after people spoke, and whether they accepted the list of another account."""
     held = meta.held
     for entry in inbox:
-        if held is None or entry.what != "approve":
+        if held is None or entry.what != APPROVE:
             continue
         try:
             asked = msgspec.convert(entry.value, Held)
@@ -61,9 +62,13 @@ def applied(inbox: list[InboxEntry], *, has_watched: bool) -> str:
     """The id of the last entry that a poll has applied ('': none).
 
     Alerts are taken where they are watched: a poll that did not leaves that, and what came after it, to the
-    next. All the rest may be applied again.
+    next. Silences may be applied again. An approval may not, for it is about what was held then: rather
+    nobody has taken anything.
     """
     if not has_watched:
         first = next((at for at, entry in enumerate(inbox) if entry.what == TAKE), len(inbox))
-        inbox = inbox[:first]
+        if any(entry.what == APPROVE for entry in inbox[first:]):
+            _log.warning("inbox.not_taken", reason="alerts were not watched when a held list was approved")
+        else:
+            inbox = inbox[:first]
     return inbox[-1].id if inbox else ""

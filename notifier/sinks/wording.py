@@ -187,8 +187,10 @@ def _how_many(data: Any, entries: list[Any], opened: int, ended: int) -> str:
     if not opened:
         return f"{ended:,} {noun} are {'completed' if wording_alert.end_of(data) == 'completed' else 'over'}"
     verbs = {at(entry, "type") for entry in entries}
-    if verbs == {"alert.acknowledged"}:
-        return f"{opened:,} {noun} have been taken"
+    taken = {"alert.acknowledged": "have been taken", "alert.released": "are nobody's again"}
+    taken["alert.settled"] = f"have settled and {stand}" if needs else "have settled and are open"
+    if len(verbs) == 1 and (what := taken.get(str(*verbs))):
+        return f"{opened:,} {noun} {what}"
     if ended:
         return f"{opened:,} of {opened + ended:,} {noun} still {stand}"
     return f"{opened:,} {noun} {still}{stand}"
