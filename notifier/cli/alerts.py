@@ -247,7 +247,19 @@ async def _take(
 def _entry(alert: Alert) -> dict[str, Any]:
     entry: dict[str, Any] = msgspec.to_builtins(alert)
     subject = entry.pop("subject")
-    hidden = {"due", "said", "opened_revision", "quiet", "was", "last", "saying", "past", "moved_at"}
+    hidden = {
+        "due",
+        "said",
+        "opened_revision",
+        "quiet",
+        "was",
+        "last",
+        "saying",
+        "kept",
+        "stale",
+        "past",
+        "moved_at",
+    }
     return {
         **{name: value for name, value in entry.items() if name not in hidden},
         "told": list(alert.told),

@@ -153,8 +153,9 @@ class Alert(msgspec.Struct, frozen=True, omit_defaults=True):
 
     ``told`` maps each place (``sink`` or ``sink#channel``) whose readers are to know of it to what they know,
     ``last`` to the message in which an earlier occurrence ended. ``saying`` is what people are still to be
-    told beside that. ``past`` is the last occurrence that ended, where another one has begun. ``owner`` is
-    who owned the entity when it opened; None: nobody has asked.
+    told beside that; ``kept`` the same for places that were not to be disturbed, and was said elsewhere.
+    ``past`` is the last occurrence that ended, where another one has begun. ``owner`` is who owned the entity
+    when it opened; None: nobody has asked.
 
     ``moved_at`` is when anything of its entity was last seen to move since it opened. ``unstable`` is when it
     began to open and end again and again: people are told that, and the rest once it has settled.
@@ -180,6 +181,7 @@ class Alert(msgspec.Struct, frozen=True, omit_defaults=True):
     told: dict[str, Told] = {}
     last: dict[str, str] = {}
     saying: What | None = None
+    kept: What | None = None
     taken: Taken | None = None
     moved_at: str | None = None
     unstable: str | None = None

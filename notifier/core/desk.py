@@ -75,11 +75,7 @@ class Desk:
         for place in sorted(late):
             self._tell_late(place, late[place], new[place])
         for key in keys:
-            is_said = not any(told.hushed for told in self._alerts[key].told.values())
-            if self._alerts[key].saying is not None and (is_said or not self._is_kept(key)):
-                self._alerts.change(key, saying=None)
-            if self._alerts[key].stale:
-                self._alerts.change(key, stale=False)
+            self._leave(key)
         self._tell_first_looks()
         for place in sorted(new):
             self._group(place, new[place])
@@ -126,18 +122,19 @@ class Desk:
                 self._say(key, told.message)
 
     def _say(self, key: str, message: str, *, was_kept: bool = False) -> None:
-        """A message that is there shows an alert as it is; what is to be said of it beside that is said.
-
-        ``was_kept``: the place has not heard what others heard before.
-        """
-        news, saying, before = (
-            self._of(self._book.messages[message]),
-            self._alerts[key].saying,
-            self._book.get(key),
-        )
-        is_new = before is None or before.saying is None
-        if saying is not None and (is_new or was_kept):
+        """A message that is there shows an alert as it is; what is to be said of it beside that is said."""
+        news, alert = self._of(self._book.messages[message]), self._alerts[key]
+        saying = alert.saying or (alert.kept if was_kept else None)
+        if saying is not None:
             news.said.setdefault(saying, []).append(key)
+
+    def _leave(self, key: str) -> None:
+        """All places have been looked at: what could be said is, and what messages show is decided."""
+        alert = self._alerts[key]
+        is_hushed = any(told.hushed for told in alert.told.values())
+        kept = (alert.saying if self._is_kept(key) else alert.kept) if is_hushed else None
+        if (alert.saying, alert.kept, alert.stale) != (None, kept, False):
+            self._alerts.change(key, saying=None, kept=kept, stale=False)
 
     def _is_kept(self, key: str) -> bool:
         """Whether what is to be said is kept while nobody is to be disturbed, and said after that.

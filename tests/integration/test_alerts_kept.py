@@ -187,3 +187,15 @@ async def test_an_approval_is_not_used_twice_because_somebody_took_an_alert_befo
     await rig.poll(times=3)
     assert (await rig.store.meta()).held is not None
     assert ("acknowledged", "gc_1") not in await alerts(rig)
+
+
+async def test_a_reminder_of_a_poll_that_was_cut_off_is_said_by_the_next(make, account, commits_fail):
+    rig = await begin(make, "remind: 10m")
+    await turn(rig, account, OPEN, minutes=10)
+    allow = commits_fail(rig, after=1)
+    await rig.poll()
+    assert ("reminder", "gc_1") in await alerts(rig)  # a program has heard of it
+    allow(1000)
+    rig.restart()
+    await rig.poll()
+    assert said(rig) == ["opened", "reminder"]
