@@ -106,6 +106,12 @@ class Subject(msgspec.Struct, frozen=True, omit_defaults=True):
         """Its status."""
         return self.fields.get("status")
 
+    @property
+    def employer(self) -> str:
+        """The id of its employer; where nobody knows that, its connection's stands for one."""
+        employer = self.above.get("employer")
+        return employer if isinstance(employer, str) else self.connection
+
 
 class Look(msgspec.Struct, frozen=True):
     """A look at the source: when it was, and when the last one before it was (None: never).

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from notifier.core.alerts import Alert, Phase
 from notifier.models import ConnectionState, Kind
@@ -57,8 +56,7 @@ class Affected:
         for alert in alerts:
             carrier = _carrier_of(alert)
             if carrier is not None:
-                employer = _employer(alert.subject.connection, alert.subject.above.get("employer"))
-                self._employers[alert.rule, carrier].add(employer)
+                self._employers[alert.rule, carrier].add(alert.subject.employer)
 
     def is_several(self, alerts: Iterable[Alert]) -> bool:
         """Whether there is something to tell of any of these, which takes a census."""
@@ -80,16 +78,12 @@ def _places(id_: str, state: ConnectionState | None) -> Iterator[tuple[str, str]
     """Carrier and employer of each live group connection."""
     if state is None or state.removed_at is not None:
         return
-    employer = _employer(id_, state.fields.get("employer"))
+    known = state.fields.get("employer")
+    employer = sys.intern(known if isinstance(known, str) else id_)
     for group in state.group_connections.values():
         carrier = group.fields.get("carrier")
         if group.removed_at is None and isinstance(carrier, str):
             yield sys.intern(carrier), employer
-
-
-def _employer(connection: str, employer: Any) -> str:
-    """Who is counted; where nobody knows the employer, the connection stands for one."""
-    return sys.intern(employer if isinstance(employer, str) else connection)
 
 
 def _carrier_of(alert: Alert) -> str | None:

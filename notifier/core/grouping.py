@@ -103,7 +103,7 @@ class Grouping:
             wanted == "carrier" or len(self._employers[alert.rule, carrier]) >= _BURST_EMPLOYERS
         ):
             return alert.rule, By.CARRIER, carrier
-        return alert.rule, By.EMPLOYER, _employer_of(alert)
+        return alert.rule, By.EMPLOYER, alert.subject.employer
 
     def _opened_lately(self) -> Mapping[tuple[str, str], set[str]]:
         """The employers at each carrier of whom an alert opened not long ago."""
@@ -113,10 +113,5 @@ class Grouping:
             carrier = alert.subject.fields.get("carrier")
             is_new = alert.phase is Phase.OPEN and not alert.existing and (alert.opened_at or "") >= since
             if is_new and isinstance(carrier, str) and self._place in alert.told:
-                found[alert.rule, carrier].add(_employer_of(alert))
+                found[alert.rule, carrier].add(alert.subject.employer)
         return found
-
-
-def _employer_of(alert: Alert) -> str:
-    employer = alert.subject.above.get("employer")
-    return employer if isinstance(employer, str) else alert.subject.connection

@@ -12,7 +12,8 @@ from typing import Any
 import structlog
 
 from notifier.config.templates import LONGEST_VALUE, Values, filled, rule_template
-from notifier.sinks.values import at, clean, length, moment, text, utc, words
+from notifier.sinks.values import at, clean, moment, text, utc, words
+from notifier.sinks.wording_alert import lasted
 
 _OF_PEOPLE = {"acknowledged", "released"}
 _LONGEST = {"headline": 150, "sentence": 2000}
@@ -66,7 +67,7 @@ def values_of(body: Any) -> Values:
         "severity": at(data, "severity"),
         "event": str(at(body, "type") or "").rpartition(".")[2],
         "since": _since(body),
-        "lasted": _lasted(body),
+        "lasted": lasted(alert, at(body, "timestamp")),
         "end": at(alert, "end"),
     }
     values = {
@@ -83,15 +84,6 @@ def _since(body: Any) -> str | None:
     """When the condition of an alert began, or when an event was seen."""
     since = moment(at(body, "data", "alert", "since")) or moment(at(body, "timestamp"))
     return None if since is None else utc(since)
-
-
-def _lasted(body: Any) -> str | None:
-    """How long an alert has lasted."""
-    alert = at(body, "data", "alert")
-    began, then = moment(at(alert, "since")), moment(at(alert, "ended_at")) or moment(at(body, "timestamp"))
-    if began is None or then is None or then < began:
-        return None
-    return ("at least " if at(alert, "since_after") is None else "") + length(then - began)
 
 
 @lru_cache(maxsize=256)

@@ -53,11 +53,9 @@ def phrase(verb: str, data: Any) -> str:
 def course(verb: str, data: Any, now: Any) -> str | None:
     """How long an alert has lasted, and how often it came."""
     alert = at(data, "alert")
-    since, then = moment(at(alert, "since")), moment(at(alert, "ended_at")) or moment(now)
     parts = []
-    if verb != "opened" and since is not None and then is not None and then >= since:
-        at_least = "at least " if at(alert, "since_after") is None else ""
-        parts.append(f"{'after' if verb == 'resolved' else 'for'} {at_least}{length(then - since)}")
+    if verb != "opened" and (span := lasted(alert, now)):
+        parts.append(f"{'after' if verb == 'resolved' else 'for'} {span}")
     before, status = at(data, "from"), at(data, "entity", "status")
     is_move = before is not None and before != status and at(alert, "unchanged") is not True
     if verb == "opened" and is_move:
@@ -70,6 +68,14 @@ def course(verb: str, data: Any, now: Any) -> str | None:
     if is_longer(data, now):
         parts.append(f"{'lasts ' if verb == 'opened' else ''}longer than 9 in 10 here")
     return (parts[0][:1].upper() + ", ".join(parts)[1:]) if parts else None
+
+
+def lasted(alert: Any, now: Any) -> str | None:
+    """``1 h 42 min``, ``at least 2 d 3 h``: how long an alert has lasted, or did; None where nobody knows."""
+    since, then = moment(at(alert, "since")), moment(at(alert, "ended_at")) or moment(now)
+    if since is None or then is None or then < since:
+        return None
+    return ("at least " if at(alert, "since_after") is None else "") + length(then - since)
 
 
 def times(data: Any) -> int:

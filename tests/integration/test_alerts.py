@@ -10,7 +10,7 @@ import fakeredis
 import pytest
 
 from tests.support.account import SERVER_ERROR, Account, connection, group, milestone
-from tests.support.alerts import REFUSED, SINKS, alerts, reports, rule
+from tests.support.alerts import REFUSED, SINKS, alerts, commands, reports, rule
 from tests.support.clock import FakeClock
 from tests.support.configs import config_with
 from tests.support.rig import Rig
@@ -299,32 +299,13 @@ async def test_what_is_found_again_after_the_store_lost_its_last_commits_has_the
 async def test_a_poll_in_which_nothing_changed_asks_the_store_nothing_more_for_alerts(make, account):
     plain = make(reports())
     await plain.poll(times=4)
-    without = await _commands(plain)
+    without = await commands(plain)
     await plain.redis.flushall()
     rig = make(rule("for: 10m, remind: 1h"))
     await rig.poll(times=2)
     account.set_status("conn_1", "gc_1", "needs_attention")
     await rig.poll(times=2)
-    assert await _commands(rig) == without
-
-
-async def _commands(rig: Rig) -> int:
-    """How many commands one more poll sends."""
-    sent = 0
-    execute = rig.redis.connection_pool.connection_class.send_packed_command
-
-    async def counted(self, command, check_health=True):
-        nonlocal sent
-        sent += 1
-        return await execute(self, command, check_health)
-
-    patch = pytest.MonkeyPatch()
-    patch.setattr(rig.redis.connection_pool.connection_class, "send_packed_command", counted)
-    try:
-        await rig.poll()
-    finally:
-        patch.undo()
-    return sent
+    assert await commands(rig) == without
 
 
 async def test_an_alert_hash_that_is_spoilt_is_said_and_loses_nothing(make, account):

@@ -6,10 +6,9 @@ import pytest
 
 from notifier.models import Part
 from notifier.sinks.slack_message import render
-from tests.integration.test_alerts import _commands
 from tests.integration.test_alerts_taken import take
 from tests.integration.test_silences import silence
-from tests.support.alerts import REFUSED, alerts, reports, rule
+from tests.support.alerts import REFUSED, alerts, commands, reports, rule
 from tests.support.rig import Rig
 
 OPEN, OVER = "needs_attention", "processing"
@@ -191,7 +190,7 @@ async def test_a_rule_that_is_taken_out_ends_the_wait(make, account, last):
 async def test_a_quiet_poll_asks_the_store_nothing_more_for_what_is_kept_back(make, account, how):
     plain = make(reports())
     await plain.poll(times=4)
-    without = await _commands(plain)
+    without = await commands(plain)
     await plain.redis.flushall()
     rig = await begin(make, account)
     if how == "silenced":
@@ -200,4 +199,4 @@ async def test_a_quiet_poll_asks_the_store_nothing_more_for_what_is_kept_back(ma
     if how == "snoozed":
         await take(rig, "gc_1", minutes=300)
         await rig.poll(times=2)
-    assert await _commands(rig) == without
+    assert await commands(rig) == without

@@ -10,10 +10,9 @@ import pytest
 from notifier.core.codec import Words
 from notifier.errors import StoreUnavailable
 from notifier.poller.counting import Counting
-from tests.integration.test_alerts import _commands
 from tests.integration.test_alerts_together import employers, trouble
 from tests.support.account import connection, group
-from tests.support.alerts import SINKS, reports, rule
+from tests.support.alerts import SINKS, commands, reports, rule
 from tests.support.configs import config_with
 from tests.support.rig import Rig
 
@@ -273,14 +272,14 @@ async def test_one_employer_alone_and_a_first_look_take_no_census(eight, account
 async def test_a_poll_in_which_nothing_changed_asks_nothing_more_for_a_census(eight, account):
     plain = eight(reports())
     await plain.poll(times=4)
-    without = await _commands(plain)
+    without = await commands(plain)
     await plain.redis.flushall()
     rig = eight(rule(f"{ALONE}, remind: 1h"))
     await rig.poll(times=2)
     trouble(account, 0, 1, 2)
     await rig.poll(times=2)
     assert affected(rig) == [(3, 8)] * 3
-    assert await _commands(rig) == without
+    assert await commands(rig) == without
 
 
 @pytest.mark.parametrize("seed", range(4))

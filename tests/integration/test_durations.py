@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from notifier.store.state import Commit
-from tests.integration.test_alerts import _commands
 from tests.support.account import SERVER_ERROR, group
-from tests.support.alerts import NEEDS, SINKS, alerts, reports, rule
+from tests.support.alerts import NEEDS, SINKS, alerts, commands, reports, rule
 from tests.support.configs import config_with
 from tests.support.rig import Rig
 
@@ -309,14 +308,14 @@ async def test_samples_that_are_spoilt_are_left_out_and_hold_up_nothing(make, ac
 async def test_a_poll_in_which_nothing_changed_asks_nothing_more_for_samples(make, account):
     plain = make(reports())
     await plain.poll(times=4)
-    without = await _commands(plain)
+    without = await commands(plain)
     await plain.redis.flushall()
     rig = make(rule("remind: 1h"))
     await rig.poll(times=2)
     await last(rig, account, 2)
     account.set_status("conn_1", "gc_1", "needs_attention")
     await rig.poll(times=2)
-    assert await _commands(rig) == without
+    assert await commands(rig) == without
     assert await samples(rig) == {NEED: (120,)}
 
 

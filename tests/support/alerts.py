@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.support.rig import Rig
 
@@ -42,3 +43,22 @@ async def alerts(rig: Rig, sink: str = "backend") -> list[tuple[str, str]]:
 
 def _when(body: dict[str, Any]) -> tuple[str, str]:
     return body["timestamp"], body["data"].get("connection", {}).get("id", "")
+
+
+async def commands(rig: Rig) -> int:
+    """How many commands one more poll sends."""
+    sent = 0
+    execute = rig.redis.connection_pool.connection_class.send_packed_command
+
+    async def counted(self, command, check_health=True):
+        nonlocal sent
+        sent += 1
+        return await execute(self, command, check_health)
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(rig.redis.connection_pool.connection_class, "send_packed_command", counted)
+    try:
+        await rig.poll()
+    finally:
+        patch.undo()
+    return sent
