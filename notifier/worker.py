@@ -15,9 +15,7 @@ from contextlib import asynccontextmanager, nullcontext
 from datetime import timedelta
 
 import httpx
-import msgspec
 import structlog
-from redis.asyncio import Redis
 
 from notifier import __version__
 from notifier.clasp.client import ClaspClient
@@ -36,12 +34,9 @@ from notifier.poller.roster import Roster, check_file, roster_of
 from notifier.sinks.contract import Sink
 from notifier.sinks.registry import build_sinks
 from notifier.sinks.session import Sessions
-from notifier.store.client import open_store
 from notifier.store.fitness import examine
 from notifier.store.keys import Keys
-from notifier.store.lanes import Lanes
-from notifier.store.names import NameCache
-from notifier.store.state import StateStore
+from notifier.store.stores import Stores, stores
 from notifier.web.health import Health
 from notifier.web.server import serve
 
@@ -52,25 +47,6 @@ _HEARTBEAT_HEADERS = {"User-Agent": f"clasp-notifier/{__version__}"}
 _MAX_BACKOFF_S = 15.0
 
 _log = structlog.get_logger()
-
-
-class Stores(msgspec.Struct, frozen=True):
-    """The store's parts, on one client."""
-
-    redis: Redis
-    state: StateStore
-    lanes: Lanes
-    names: NameCache
-
-
-@asynccontextmanager
-async def stores(config: Config, env: Mapping[str, str], clock: Clock) -> AsyncIterator[Stores]:
-    """The store of a configuration, while the context lasts."""
-    keys = Keys(config.name)
-    async with open_store(config.store.get_secret_value(), config.directory, env, clock=clock) as redis:
-        state = StateStore(redis, keys, clock, history=config.history)
-        lanes = Lanes(redis, keys, state.now_us, ledger=config.history)
-        yield Stores(redis, state, lanes, NameCache(redis, keys, state.now_us))
 
 
 def source_client(config: Config, clock: Clock, rng: random.Random) -> ClaspClient:

@@ -32,7 +32,7 @@ from notifier.core.conditions import calendar_of
 from notifier.core.events import Names
 from notifier.errors import ConfigError
 from notifier.poller.inbox import TAKE
-from notifier.poller.names import name_keys, names_of
+from notifier.store.names import name_keys, names_of
 
 _LONGEST = timedelta(days=90)
 _MORNING = time(9)

@@ -20,7 +20,7 @@ from notifier.clock import SystemClock
 from notifier.config import Config, load
 from notifier.errors import ConfigError, NotifierError, StoreUnavailable
 from notifier.store.health import SinkHealth
-from notifier.worker import Stores, stores
+from notifier.store.stores import Stores, stores
 
 T = TypeVar("T")
 DEFAULT_CONFIG = Path("config/notifier.yaml")

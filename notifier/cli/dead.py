@@ -29,7 +29,7 @@ from notifier.cli.common import (
 from notifier.config import Config
 from notifier.errors import ConfigError
 from notifier.store.lanes import DeadLetter
-from notifier.worker import Stores
+from notifier.store.stores import Stores
 
 _BATCH = 200
 

@@ -18,7 +18,7 @@ from notifier.clock import SystemClock
 from notifier.config import Config, load
 from notifier.sandbox.build import build_world
 from notifier.sandbox.server import SandboxServer
-from notifier.worker import stores
+from notifier.store.stores import stores
 
 _ALERT_WITHIN_S = 15.0
 _LOOK_EVERY_S = 0.2

@@ -27,9 +27,9 @@ from notifier.core.rules import Router
 from notifier.core.summary import Digester, ids_named
 from notifier.errors import ConfigError
 from notifier.poller.digesting import read_past, summarize
-from notifier.poller.names import name_keys, names_of
 from notifier.sinks.values import clean
 from notifier.sinks.wording import tell
+from notifier.store.names import name_keys, names_of
 
 
 def add_to(app: typer.Typer) -> None:

@@ -20,9 +20,9 @@ from notifier.core import codec
 from notifier.core.events import Names
 from notifier.core.owners import NOBODY, Owners
 from notifier.errors import ConfigError
-from notifier.poller.names import name_keys, names_of
 from notifier.poller.roster import check_file, fetch
 from notifier.sinks.session import Sessions
+from notifier.store.names import name_keys, names_of
 
 _Pair = tuple[str, str]  # the ids of an employer and a carrier
 

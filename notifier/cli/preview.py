@@ -33,10 +33,10 @@ from notifier.core.preview import Preview, Said, first_look
 from notifier.core.rules import Router
 from notifier.errors import ConfigError
 from notifier.models import ConnectionState
-from notifier.poller.names import name_keys, names_of
 from notifier.sinks.preview import read_by_people
+from notifier.store.names import name_keys, names_of
 from notifier.store.state import Meta, StateStore
-from notifier.worker import Stores
+from notifier.store.stores import Stores
 
 _FIRST = 3  # messages of a place that are shown without --full
 _NAMES_AT_ONCE = 1000

@@ -7,7 +7,7 @@ there in time is null in the body. The cache lies in the store; every value carr
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -16,7 +16,7 @@ import structlog
 from notifier.clasp.client import ClaspClient
 from notifier.core.events import Names
 from notifier.errors import SourceError
-from notifier.store.names import NameCache
+from notifier.store.names import NameCache, name_keys, names_of
 
 TIME_LIMIT_S = 2.0
 _FOUND_FOR = timedelta(hours=24)
@@ -86,20 +86,3 @@ class NameBook:
             return carrier and [carrier.name]
         employer = await self._source.employer(id_)
         return employer and [employer.name, employer.external_id]
-
-
-def name_keys(employers: Collection[str], carriers: Collection[str]) -> list[str]:
-    """Under what the cache keeps the names of these ids. Carriers first."""
-    return [*(f"carrier:{id_}" for id_ in carriers), *(f"employer:{id_}" for id_ in employers)]
-
-
-def names_of(found: Mapping[str, Any]) -> Names:
-    """What the cache holds under these keys, as names."""
-    employers, carriers = {}, {}
-    for key, value in found.items():
-        kind, _, id_ = key.partition(":")
-        if value is not None and kind == "carrier":
-            carriers[id_] = value[0]
-        elif value is not None:
-            employers[id_] = (value[0], value[1])
-    return Names(employers, carriers)

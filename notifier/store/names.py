@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 import msgspec
 
+from notifier.core.events import Names
 from notifier.store.client import translated
 from notifier.store.formats import microseconds
 from notifier.store.keys import Keys
@@ -63,3 +64,20 @@ class NameCache:
             with translated("sweeping names"):
                 await self._redis.hdel(self._key, *expired)
         return len(expired)
+
+
+def name_keys(employers: Collection[str], carriers: Collection[str]) -> list[str]:
+    """Under what the cache keeps the names of these ids. Carriers first."""
+    return [*(f"carrier:{id_}" for id_ in carriers), *(f"employer:{id_}" for id_ in employers)]
+
+
+def names_of(found: Mapping[str, Any]) -> Names:
+    """What the cache holds under these keys, as names."""
+    employers, carriers = {}, {}
+    for key, value in found.items():
+        kind, _, id_ = key.partition(":")
+        if value is not None and kind == "carrier":
+            carriers[id_] = value[0]
+        elif value is not None:
+            employers[id_] = (value[0], value[1])
+    return Names(employers, carriers)

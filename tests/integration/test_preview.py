@@ -19,7 +19,7 @@ from notifier.models import Delivery, Part, Posted
 from notifier.sinks.contract import Attempt
 from notifier.sinks.preview import PreviewSink, read_by_people
 from notifier.store.names import NameCache
-from notifier.worker import Stores
+from notifier.store.stores import Stores
 from tests.integration.test_alerts_together import employers, trouble
 from tests.support.alerts import rule
 from tests.unit.test_sink_slack_message import alert_event, group_event

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 import typer
 from ruamel.yaml import YAML
 
-from notifier.cli import app
+from notifier.cli import COMMANDS, whole_app
 from notifier.config import load
 
 ROOT = Path(__file__).parents[2]
@@ -119,7 +120,7 @@ def test_the_documentation_shows_whole_configurations():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_command_exists_with_its_options(name):
-    root = typer.main.get_command(app)
+    root = typer.main.get_command(whole_app())
     for line, is_typed in command_lines(name):
         words = shlex.split(line)[1:]
         command, path = root, "notifier"
@@ -139,8 +140,18 @@ def test_every_command_exists_with_its_options(name):
             pytest.fail(f"{line}: {error}")
 
 
+def test_each_command_is_in_the_module_that_its_start_loads():
+    """Else a command would not be found, or its start would load what all the others need."""
+    for module in set(COMMANDS.values()):
+        own = typer.Typer()
+        own.callback()(lambda: None)
+        import_module(f"notifier.cli.{module}").add_to(own)
+        commands = set(typer.main.get_command(own).commands)
+        assert commands == {name for name, place in COMMANDS.items() if place == module}
+
+
 def test_every_command_is_in_the_readme():
-    root = typer.main.get_command(app)
+    root = typer.main.get_command(whole_app())
     told = {line.split()[1] for line, _ in command_lines("README.md")}
     assert told == set(root.commands)
 
