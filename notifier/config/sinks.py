@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from datetime import timedelta
 from typing import Annotated, Any, Literal
@@ -24,23 +22,13 @@ from notifier.config.fields import (
     word_from,
 )
 from notifier.config.people import is_email, is_member
+from notifier.config.secrets import signing_key
 from notifier.config.urls import base_url, check_url
-from notifier.config.words import EXCLUDABLE, UnknownWord
+from notifier.config.words import EXCLUDABLE, FORMATS, OWN_HEADERS
 
 _CHANNEL_ID = re.compile(r"[CGDU][A-Z0-9]{7,}", re.ASCII)
 _CHANNEL_NAME = re.compile(r"#?[^\s#,@<>]{1,80}")
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}", re.ASCII)
-_OUR_HEADERS = {
-    "webhook-id",
-    "webhook-timestamp",
-    "webhook-signature",
-    "content-type",
-    "content-length",
-    "transfer-encoding",
-    "connection",
-    "host",
-}
-_FORMATS_LATER = ("clasp", "cloudevents")
 
 
 def slack_channel(value: Any) -> str:
@@ -71,30 +59,15 @@ def _api_url(value: Any) -> str:
 
 def _signing_secret(value: Any) -> str:
     secret = text(value)
-    if secret.startswith("whsec_"):
-        try:
-            key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
-        except (binascii.Error, ValueError):
-            key = b""
-        if not key:
-            raise ValueError('begins with "whsec_" but what follows is not base64')
+    signing_key(secret)
     return secret
-
-
-def _format(value: Any) -> str:
-    word = text(value)
-    if word in _FORMATS_LATER:
-        raise ValueError(f'the format "{word}" is not available in this release; use "standard"')
-    if word != "standard":
-        raise UnknownWord("format", word, ("standard",))
-    return word
 
 
 def _header(value: Any) -> str:
     name = text(value)
     if not _HEADER.fullmatch(name):
         raise ValueError("is not the name of an HTTP header")
-    if name.lower() in _OUR_HEADERS:
+    if name.lower() in OWN_HEADERS:
         raise ValueError("is a header that the notifier sets itself")
     return name
 
@@ -191,10 +164,11 @@ class WebhookConfig(_Sink):
     secrets: tuple[Annotated[SecretStr, secret_from(_signing_secret)], ...] = Field(
         min_length=1, max_length=2
     )
-    """What requests are signed with: `whsec_` and base64, or any text. Two during a rotation."""
+    """What requests are signed with: `whsec_` and base64, or any text. Two during a rotation; the format
+    `clasp` signs with the first, and takes it as it is."""
 
-    format: Annotated[Literal["standard"], BeforeValidator(_format)] = "standard"
-    """The shape of a request: the Standard Webhooks specification."""
+    format: Annotated[Literal["standard", "clasp", "cloudevents"], word_from(FORMATS, "format")] = "standard"
+    """The shape of a request: that of Standard Webhooks, of Clasp's own webhooks, or CloudEvents 1.0."""
 
     headers: Headers = Field(default_factory=dict)
     """More headers, sent with every request."""

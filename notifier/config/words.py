@@ -36,6 +36,24 @@ REPORT_TYPES = tuple(
 FIELDS = tuple(dict.fromkeys(name for names in TRACKED.values() for name in names))
 #: Fields that a sink may be told to leave out.
 EXCLUDABLE = (*FIELDS, "created_at")
+#: The shapes of a webhook's requests.
+FORMATS = ("standard", "clasp", "cloudevents")
+#: Headers of requests that the notifier or HTTP itself sets, in small letters.
+OWN_HEADERS = frozenset(
+    {
+        "webhook-id",
+        "webhook-timestamp",
+        "webhook-signature",
+        "clasp-event-timestamp",
+        "clasp-event-signature",
+        "content-type",
+        "content-length",
+        "content-encoding",
+        "transfer-encoding",
+        "connection",
+        "host",
+    }
+)
 SEVERITIES = ("info", "warning", "critical")
 SINK_TYPES = ("slack", "webhook", "console")
 #: The name under which reports reach ``self_reports``; no rule may take it.

@@ -42,6 +42,7 @@ def build(name: str, config: SinkConfig, *, sessions: Sessions) -> Sink:
                 name,
                 url=config.url.get_secret_value(),
                 secrets=[secret.get_secret_value() for secret in config.secrets],
+                shape=config.format,
                 headers={header: value.get_secret_value() for header, value in config.headers.items()},
                 allow_private=config.allow_private_addresses,
                 deadline=config.timeout,

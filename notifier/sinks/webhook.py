@@ -1,17 +1,12 @@
-"""Signed HTTP requests, one an event, after the Standard Webhooks specification.
+"""Signed HTTP requests, one an event; what one looks like is its format's matter.
 
-The body is the delivery's frozen text, byte for byte: every attempt carries the same id and body, and a new
-timestamp. A status alone decides: once it has arrived, whatever happens to the rest of the reply does not
-matter, so that a receiver which took an event is not sent it again.
+A status alone decides: once it has arrived, whatever happens to the rest of the reply does not matter, so
+that a receiver which took an event is not sent it again.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-import hashlib
-import hmac
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -20,36 +15,24 @@ from http import HTTPStatus
 import aiohttp
 from yarl import URL
 
+from notifier.config.words import OWN_HEADERS
 from notifier.errors import ConfigError, DeliveryError, PermanentFailure, SinkFault, TemporaryFailure
 from notifier.models import Delivery
 from notifier.sinks.contract import Attempt, Receipt
+from notifier.sinks.formats import format_of
 from notifier.sinks.session import RedirectRefused, Sessions
 from notifier.sinks.transport import origin, retry_after, within
 
-_PREFIX = "whsec_"
 _DRAIN_S = (
     0.1  # for the rest of a reply, so that its connection can serve again; a slow rest costs the connection
-)
-_RESERVED = frozenset(
-    {
-        "webhook-id",
-        "webhook-timestamp",
-        "webhook-signature",
-        "content-type",
-        "content-length",
-        "content-encoding",
-        "transfer-encoding",
-        "connection",
-        "host",
-    }
 )
 
 
 class WebhookSink:
     """One receiver of events.
 
-    ``secrets`` sign in their order; two during a rotation. ``headers`` are sent with every request, less
-    those that are ours.
+    ``secrets`` sign in their order, as the format named ``shape`` has it; two during a rotation. ``headers``
+    are sent with every request, less those that are ours.
     """
 
     def __init__(
@@ -60,6 +43,7 @@ class WebhookSink:
         secrets: Sequence[str],
         sessions: Sessions,
         deadline: timedelta,
+        shape: str = "standard",
         headers: Mapping[str, str] | None = None,
         allow_private: bool = False,
     ) -> None:
@@ -67,22 +51,23 @@ class WebhookSink:
         self.deadline = deadline
         self._url = _parsed(name, url)
         self._where = origin(self._url)
-        self._keys = [_key(name, secret) for secret in secrets]
-        if not self._keys:
-            raise ConfigError(f"sinks.{name}.secrets: at least one secret is needed to sign with")
+        try:
+            self._format = format_of(shape, secrets)
+        except ValueError as error:
+            raise ConfigError(f"sinks.{name}.secrets: {error}") from None
         self._headers = _own_headers(name, headers or {})
         self._sessions = sessions
         self._allow_private = allow_private
 
     async def send(self, delivery: Delivery, attempt: Attempt) -> Receipt:
         """Post the event, once."""
-        body = delivery.body.encode()
-        headers = {**self._headers, **self._signed(delivery.id, int(attempt.at.timestamp()), body)}
+        signed = self._format(delivery, int(attempt.at.timestamp()))
+        headers = {**self._headers, **signed.headers}
         try:
             async with within(self.deadline, self._where):
                 session = self._sessions.get(allow_private=self._allow_private)
                 async with session.post(
-                    self._url, data=body, headers=headers, allow_redirects=False
+                    self._url, data=signed.body, headers=headers, allow_redirects=False
                 ) as reply:
                     status, asked = reply.status, reply.headers.get("Retry-After")
                     await _drain(reply)
@@ -106,16 +91,6 @@ class WebhookSink:
 
     async def close(self) -> None:
         """Nothing: the sessions are shared, and closed by whoever made them."""
-
-    def _signed(self, id_: str, timestamp: int, body: bytes) -> dict[str, str]:
-        content = f"{id_}.{timestamp}.".encode() + body
-        signatures = (hmac.digest(key, content, hashlib.sha256) for key in self._keys)
-        return {
-            "content-type": "application/json",
-            "webhook-id": id_,
-            "webhook-timestamp": str(timestamp),
-            "webhook-signature": " ".join(f"v1,{base64.b64encode(sig).decode()}" for sig in signatures),
-        }
 
 
 def refusal(status: int, where: str, wait: timedelta | None) -> DeliveryError:
@@ -155,18 +130,4 @@ def _own_headers(name: str, headers: Mapping[str, str]) -> dict[str, str]:
     for header, value in headers.items():
         if not (value.isascii() and value.isprintable()):
             raise ConfigError(f"sinks.{name}.headers.{header}: holds a character that a header cannot hold")
-    return {header: value for header, value in headers.items() if header.lower() not in _RESERVED}
-
-
-def _key(name: str, secret: str) -> bytes:
-    """The bytes that sign: what stands in base64 after ``whsec_``, or any other text as it is."""
-    if not secret.startswith(_PREFIX):
-        key = secret.encode()
-    else:
-        try:
-            key = base64.b64decode(secret.removeprefix(_PREFIX), validate=True)
-        except (binascii.Error, ValueError):
-            key = b""
-    if not key:
-        raise ConfigError(f'sinks.{name}.secrets: a secret is empty, or is no base64 after "whsec_"')
-    return key
+    return {header: value for header, value in headers.items() if header.lower() not in OWN_HEADERS}

@@ -181,7 +181,6 @@ BAD = {
     "no_sink_type": ("type: console", "timeout: 1s", "sinks.log.type: required, and not there"),
     "later_sink_type": ("type: console", "type: mail", 'sinks of type "mail" are not available in this release'),
     "unknown_format": ("secrets: [", "format: standart\n    secrets: [", 'unknown format "standart"; did you mean "standard"?'),
-    "later_format": ("secrets: [", "format: clasp\n    secrets: [", 'the format "clasp" is not available in this release; use "standard"'),
     "unknown_sink": ("notify: [backend]", "notify: [bakend]", ':22: rules[0].notify[0]: unknown sink "bakend"; did you mean "backend"?'),
     "unknown_self_report": ("rules:", "self_reports: [opss]\nrules:", 'self_reports[0]: unknown sink "opss"; did you mean "ops"?'),
     "sink_twice": ("notify: [backend]", 'notify: [ops, "ops#b"]', "rules[0].notify[1]: names this sink twice"),
