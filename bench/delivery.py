@@ -25,7 +25,7 @@ from notifier.core.results import AttemptResult
 from notifier.core.retry import WEBHOOK_SCHEDULE, Verdict
 from notifier.dispatcher import Dispatcher, Route
 from notifier.sinks.contract import Attempt
-from notifier.sinks.session import USER_AGENT, Sessions
+from notifier.sinks.session import USER_AGENT, Access, Sessions
 from notifier.sinks.webhook import WebhookSink
 
 _DELAY_MS = 20
@@ -97,7 +97,7 @@ def _webhook(url: str, sessions: Sessions) -> WebhookSink:
         secrets=["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"],
         sessions=sessions,
         deadline=timedelta(seconds=15),
-        allow_private=True,
+        access=Access(private=True),
     )
 
 

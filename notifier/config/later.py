@@ -13,8 +13,8 @@ TOP: Mapping[str, str] = {
     "durability": f'"durability" is {_RELEASE}; it is always "standard"',
 }
 SINK: Mapping[str, str] = {
-    "tls": f"certificates of your own are {_RELEASE}",
-    "proxy": f"proxies are {_RELEASE}",
+    "tls": '"tls" is for sinks that are reached over the network',
+    "proxy": '"proxy" is for sinks that are reached over the network',
     "active": '"active" is for sinks of type slack; programs are told at any time',
     "min_severity": f'"min_severity" is {_RELEASE}; choose with rules which sink gets what',
     "mode": '"mode" is for sinks of type slack and webhook; a console only writes anyway',

@@ -49,14 +49,32 @@ def _sink(path: Path, sink: Mapping[str, Any]) -> Iterator[Finding]:
     if sink.get("type") == "slack":
         yield from _slack(path, sink)
     elif sink.get("type") == "webhook":
-        is_allowed = str(sink.get("allow_private_addresses", False)).lower() == "true"
-        if not is_allowed and _has_private_host(sink.get("url")):
+        is_refused = str(sink.get("allow_private_addresses", False)).lower() == "false"
+        if is_refused and _has_private_host(sink.get("url")):
             yield (
                 (*path, "url"),
                 ValueError(
                     "is on loopback or in a private network; that needs allow_private_addresses: true"
                 ),
             )
+
+        yield from _authorization(path, sink)
+    yield from _certificate((*path, "tls"), _mapping(sink.get("tls")))
+
+
+def _authorization(path: Path, sink: Mapping[str, Any]) -> Iterator[Finding]:
+    headers = [name for name in _mapping(sink.get("headers")) if str(name).lower() == "authorization"]
+    if "basic_auth" in sink and headers:
+        yield (
+            (*path, "headers", headers[0]),
+            ValueError('"basic_auth" sets this header; keep one of the two'),
+        )
+
+
+def _certificate(path: Path, tls: Mapping[str, Any]) -> Iterator[Finding]:
+    for key, other in (("certificate", "key"), ("key", "certificate"), ("key_password", "key")):
+        if key in tls and other not in tls:
+            yield (*path, key), ValueError(f'needs "{other}" beside it')
 
 
 def _slack(path: Path, sink: Mapping[str, Any]) -> Iterator[Finding]:

@@ -8,15 +8,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, WithJsonSchema
 
+from notifier.config.connections import Allowed, BasicAuthConfig, Proxy, TlsConfig
 from notifier.config.fields import (
     Duration,
     Model,
     Name,
     PositiveDuration,
     Rate,
-    Switch,
     Token,
     Whole,
+    optional,
     secret_from,
     text,
     word_from,
@@ -107,6 +108,19 @@ class _Sink(Model):
     """Delays before the second and each later attempt, in place of the built-in schedule."""
 
 
+class _Remote(_Sink):
+    """What sinks that are reached over the network take."""
+
+    mode: Mode = "live"
+    """`preview`: write to standard output what would be sent, and send nothing."""
+
+    tls: TlsConfig = TlsConfig()
+    """Certificates of your own."""
+
+    proxy: Annotated[Proxy | None, BeforeValidator(optional)] = None
+    """The HTTP proxy to go through, `http://proxy.internal:3128`. None is taken from the environment."""
+
+
 def _as_keys(value: Any) -> Any:
     """``active: office`` is short for ``active: {calendar: office}``."""
     return {"calendar": value} if isinstance(value, str) else value
@@ -124,7 +138,7 @@ class ActiveConfig(Model):
     """`critical`: alerts of rules with this severity are told at any time."""
 
 
-class SlackConfig(_Sink):
+class SlackConfig(_Remote):
     """Messages for people, with a bot's token or an incoming webhook."""
 
     type: Literal["slack"]
@@ -145,14 +159,11 @@ class SlackConfig(_Sink):
     rate: Rate | None = 1.0
     """At most so many messages a second. Slack allows about one a second in a channel."""
 
-    mode: Mode = "live"
-    """`preview`: write to standard output what would be sent, and send nothing."""
-
     active: Annotated[ActiveConfig | None, BeforeValidator(_as_keys)] = None
     """A calendar: when alerts may disturb. What happens outside its hours is told in one message after."""
 
 
-class WebhookConfig(_Sink):
+class WebhookConfig(_Remote):
     """Signed HTTP requests, one for each event."""
 
     type: Literal["webhook"]
@@ -173,11 +184,11 @@ class WebhookConfig(_Sink):
     headers: Headers = Field(default_factory=dict)
     """More headers, sent with every request."""
 
-    mode: Mode = "live"
-    """`preview`: write to standard output what would be sent, and send nothing."""
+    basic_auth: BasicAuthConfig | None = None
+    """A user and password, sent with every request."""
 
-    allow_private_addresses: Switch = False
-    """Whether the host may be on loopback or in a private network."""
+    allow_private_addresses: Allowed = False
+    """Whether the host may be on loopback or in a private network; or the networks it may be in."""
 
     concurrency: Whole = Field(default=16, ge=1, le=1000)
     """At most so many requests at once. Events of one connection always go one after the other."""

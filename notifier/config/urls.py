@@ -48,6 +48,16 @@ def check_url(text: str, *, query: bool = True) -> SplitResult:
     return parts
 
 
+def check_proxy(text: str) -> None:
+    """The address of a proxy, with a user and password in it or not. Raises ``ValueError``."""
+    parts, host, port = _split(text)
+    if parts.scheme not in {"http", "https"} or not host or re.search(r"[\x00-\x20\x7f\\]", text):
+        raise ValueError("is not the address of a proxy, such as http://proxy.internal:3128")
+    if parts.path not in {"", "/"} or parts.query or "#" in text or port == 0:
+        raise ValueError("holds more than the scheme, host and port of a proxy, and a user and password")
+    check_own_host(host)
+
+
 def base_url(text: str) -> str:
     """The URL without a slash at its end, scheme and host in small letters: one account, one spelling."""
     parts = check_url(text, query=False)

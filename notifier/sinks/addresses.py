@@ -16,7 +16,8 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 #: What an operator's own receiver may have, where the sink's configuration says so.
 PRIVATE = frozenset({"loopback", "private", "carrier-grade NAT", "unique local"})
 
-_Table = Sequence[tuple[str, tuple[IPv4Network | IPv6Network, ...]]]
+Network = IPv4Network | IPv6Network
+_Table = Sequence[tuple[str, tuple[Network, ...]]]
 
 
 def _table(*rows: tuple[str, str]) -> _Table:
@@ -61,18 +62,29 @@ _NAT64 = IPv6Network("64:ff9b::/96")  # its local-use sibling 64:ff9b:1::/48 is 
 _ISATAP = frozenset({0x00005EFE, 0x02005EFE})
 
 
-def is_forbidden(address: str | IPv4Address | IPv6Address, *, allow_private: bool = False) -> str | None:
+def is_forbidden(
+    address: str | IPv4Address | IPv6Address, *, allow_private: bool | Sequence[Network] = False
+) -> str | None:
     """Why nothing may connect to this address, in a word or two; None where it may.
 
-    ``allow_private`` lets through loopback and private networks, and nothing else: never link-local or
-    metadata addresses.
+    ``allow_private`` lets through loopback and private networks, or those of them that it names, and nothing
+    else: never link-local or metadata addresses.
     """
     try:
         ip = ip_address(address)
     except ValueError:
         return "unreadable"
     reason = _why_v4(ip) if isinstance(ip, IPv4Address) else _why_v6(ip)
-    return None if allow_private and reason in PRIVATE else reason
+    if reason not in PRIVATE or allow_private is False:
+        return reason
+    return None if allow_private is True or _is_in(ip, allow_private) else reason
+
+
+def _is_in(ip: IPv4Address | IPv6Address, networks: Sequence[Network]) -> bool:
+    """Whether one of the networks has the address, or the IPv4 address that it leads to."""
+    plain = ip if isinstance(ip, IPv4Address) else IPv6Address(int(ip))
+    embedded = _embedded_v4(plain) if isinstance(plain, IPv6Address) else None
+    return any(one is not None and one in network for one in (plain, embedded) for network in networks)
 
 
 def _why_v4(ip: IPv4Address) -> str | None:

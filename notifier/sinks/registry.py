@@ -6,15 +6,20 @@ case here.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
+
+from yarl import URL
 
 from notifier.config import Config, SinkConfig
 from notifier.config.sinks import ConsoleConfig, SlackConfig, WebhookConfig
+from notifier.sinks.certificates import context_of
 from notifier.sinks.console import ConsoleSink
 from notifier.sinks.contract import Sink
 from notifier.sinks.preview import PreviewSink
-from notifier.sinks.session import Sessions
+from notifier.sinks.session import Access, Private, Sessions
 from notifier.sinks.slack import SlackSink
 from notifier.sinks.webhook import WebhookSink
 
@@ -23,7 +28,7 @@ from notifier.sinks.webhook import WebhookSink
 async def build_sinks(config: Config) -> AsyncIterator[dict[str, Sink]]:
     """Every sink of a configuration by its name, while the context lasts. Connects to nothing yet."""
     sessions = Sessions()
-    sinks = {name: build(name, sink, sessions=sessions) for name, sink in config.sinks.items()}
+    sinks = {name: build(name, sink, sessions, config.directory) for name, sink in config.sinks.items()}
     try:
         yield sinks
     finally:
@@ -32,8 +37,8 @@ async def build_sinks(config: Config) -> AsyncIterator[dict[str, Sink]]:
         await sessions.close()
 
 
-def build(name: str, config: SinkConfig, *, sessions: Sessions) -> Sink:
-    """One sink. Raises ``ConfigError``."""
+def build(name: str, config: SinkConfig, sessions: Sessions, directory: Path) -> Sink:
+    """One sink; ``directory`` is where the files that it names are. Raises ``ConfigError``."""
     if config.type != "console" and config.mode == "preview":
         return PreviewSink(name, is_for_people=config.type == "slack", deadline=config.timeout)
     match config:
@@ -43,8 +48,8 @@ def build(name: str, config: SinkConfig, *, sessions: Sessions) -> Sink:
                 url=config.url.get_secret_value(),
                 secrets=[secret.get_secret_value() for secret in config.secrets],
                 shape=config.format,
-                headers={header: value.get_secret_value() for header, value in config.headers.items()},
-                allow_private=config.allow_private_addresses,
+                headers=_headers(config),
+                access=_access(name, config, directory, private=config.allow_private_addresses),
                 deadline=config.timeout,
                 sessions=sessions,
             )
@@ -55,8 +60,24 @@ def build(name: str, config: SinkConfig, *, sessions: Sessions) -> Sink:
                 webhook_url=config.webhook_url.get_secret_value() if config.webhook_url else None,
                 channel=config.channel,
                 api_url=config.api_url,
+                access=_access(name, config, directory),
                 deadline=config.timeout,
                 sessions=sessions,
             )
         case ConsoleConfig():
             return ConsoleSink(name, deadline=config.timeout)
+
+
+def _access(
+    name: str, config: WebhookConfig | SlackConfig, directory: Path, *, private: Private = False
+) -> Access:
+    proxy = URL(config.proxy.get_secret_value()) if config.proxy else None
+    return Access(private, context_of(name, config.tls, directory), proxy)
+
+
+def _headers(config: WebhookConfig) -> dict[str, str]:
+    headers = {header: value.get_secret_value() for header, value in config.headers.items()}
+    if config.basic_auth is not None:
+        who = f"{config.basic_auth.username}:{config.basic_auth.password.get_secret_value()}"
+        headers["Authorization"] = "Basic " + base64.b64encode(who.encode()).decode()
+    return headers

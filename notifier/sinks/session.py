@@ -6,7 +6,8 @@ from the environment are not used (they would connect in our place), redirects a
 are not kept, TLS is always verified, and no reply is read past :data:`MAX_REPLY` bytes, before or after
 decompression.
 
-There is one session that reaches public addresses only, and one for sinks that may reach private ones too.
+There is one session that reaches public addresses only, and one for each set of private networks that some
+sink may reach too. Certificates and a proxy of a sink's own go with each request (:class:`Access`).
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ import zlib
 from typing import TYPE_CHECKING
 
 import aiohttp
+import msgspec
 from aiohttp import AddrInfoType, DummyCookieJar
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from notifier import __version__
-from notifier.sinks.addresses import is_forbidden
+from notifier.sinks.addresses import Network, is_forbidden
 
 if TYPE_CHECKING:
     from aiohttp.connector import Connection
@@ -33,6 +35,29 @@ USER_AGENT = f"clasp-notifier/{__version__}"
 MAX_REPLY = 64 * 1024
 _MAX_HEADERS, _MAX_LINE = 128, 8190  # aiohttp's own defaults, written down because promises rest on them
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
+
+
+Private = bool | tuple[Network, ...]  # may it be reached: all of it, none, or these networks
+
+
+class Access(msgspec.Struct, frozen=True):
+    """How a sink reaches its receiver.
+
+    Through a ``proxy`` (a URL, with its user and password) the guard sees the proxy's address only, which
+    may be private: what lies behind is the proxy's to judge.
+    """
+
+    private: Private = False
+    tls: ssl.SSLContext | None = None
+    proxy: URL | None = None
+
+    @property
+    def way(self) -> Private:
+        """Which session the requests need."""
+        return True if self.proxy is not None else self.private
+
+
+PUBLIC = Access()
 
 
 class ForbiddenAddress(OSError):
@@ -103,23 +128,23 @@ class Sessions:
     def __init__(self, resolver: AbstractResolver | None = None, tls: ssl.SSLContext | None = None) -> None:
         self._resolver = resolver
         self._tls = tls
-        self._open: dict[bool, aiohttp.ClientSession] = {}
+        self._open: dict[Private, aiohttp.ClientSession] = {}
 
-    def get(self, *, allow_private: bool) -> aiohttp.ClientSession:
+    def get(self, *, allow_private: Private) -> aiohttp.ClientSession:
         """The session for sinks that may, or may not, reach private addresses."""
         session = self._open.get(allow_private)
         if session is None or session.closed:
             session = self._open[allow_private] = self._session(allow_private=allow_private)
         return session
 
-    async def reach(self, url: URL, *, allow_private: bool) -> str:
+    async def reach(self, url: URL, *, allow_private: Private, own_tls: ssl.SSLContext | None = None) -> str:
         """Connect to the URL's host, with TLS for https, send nothing, and name the address reached.
 
         Raises ``OSError`` (also ``ssl.SSLError``, ``socket.gaierror``, :class:`ForbiddenAddress`).
         """
         loop = asyncio.get_running_loop()
         host, port = url.host or "", url.port or 0
-        tls = (self._tls or ssl.create_default_context()) if url.scheme == "https" else None
+        tls = (own_tls or self._tls or ssl.create_default_context()) if url.scheme == "https" else None
         failure: OSError = ConnectionRefusedError(errno.ECONNREFUSED, "no address")
         for found in await self._look_up().resolve(host, port, socket.AF_UNSPEC):
             info = (found["family"], socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (found["host"], port))
@@ -154,7 +179,7 @@ class Sessions:
     def _look_up(self) -> AbstractResolver:
         return self._resolver or aiohttp.ThreadedResolver()
 
-    def _session(self, *, allow_private: bool) -> aiohttp.ClientSession:
+    def _session(self, *, allow_private: Private) -> aiohttp.ClientSession:
         def guard(info: AddrInfoType) -> socket.socket:
             return _guarded_socket(info, allow_private=allow_private)
 
@@ -177,7 +202,7 @@ class Sessions:
         )
 
 
-def _guarded_socket(info: AddrInfoType, *, allow_private: bool) -> socket.socket:
+def _guarded_socket(info: AddrInfoType, *, allow_private: Private) -> socket.socket:
     """A socket for this address, if it may be connected to. Nothing was sent anywhere before this."""
     family, kind, protocol, _, address = info
     reason = is_forbidden(str(address[0]), allow_private=allow_private)

@@ -17,7 +17,7 @@ from notifier.errors import ConfigError, DeliveryError, PermanentFailure, SinkFa
 from notifier.models import Delivery, Part, Posted
 from notifier.sinks import slack_errors
 from notifier.sinks.contract import Attempt, Receipt, body_of
-from notifier.sinks.session import Sessions
+from notifier.sinks.session import PUBLIC, Access, Sessions
 from notifier.sinks.slack_api import SlackApi
 from notifier.sinks.slack_message import Message, render, reply
 from notifier.sinks.slack_people import People
@@ -45,6 +45,7 @@ class SlackSink:
         webhook_url: str | None = None,
         channel: str | None = None,
         api_url: str = "https://slack.com/api/",
+        access: Access = PUBLIC,
     ) -> None:
         if (token is None) == (webhook_url is None):
             raise ConfigError(f"sinks.{name}: needs either token or webhook_url")
@@ -61,6 +62,7 @@ class SlackSink:
             url=webhook_url or api_url,
             token=token,
             own_channel=self._channel,
+            access=access,
         )
         self._people = People(self._api if token is not None else None, deadline)
         self._channel_ids: dict[str, str] = {}  # by the names that messages went to

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import aiohttp
+import msgspec
 from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.web.async_client import AsyncWebClient
 from slack_sdk.webhook.async_client import AsyncWebhookClient
@@ -21,7 +22,7 @@ from yarl import URL
 
 from notifier.errors import DeliveryError, SinkFault, TemporaryFailure
 from notifier.sinks import slack_errors
-from notifier.sinks.session import USER_AGENT, RedirectRefused, Sessions
+from notifier.sinks.session import PUBLIC, USER_AGENT, Access, RedirectRefused, Sessions
 from notifier.sinks.transport import origin, retry_after, within
 from notifier.sinks.values import clean
 
@@ -47,12 +48,16 @@ class SlackApi:
         url: str,
         token: str | None,
         own_channel: str,
+        access: Access = PUBLIC,
     ) -> None:
         self._token = token
         self._api_url = url if url.endswith("/") else url + "/"
         self._own_channel = own_channel
         self._where = f"Slack at {origin(URL(url))}"
-        self._is_loopback = URL(url).host in _LOOPBACK
+        self._access = (
+            access if access.proxy else msgspec.structs.replace(access, private=URL(url).host in _LOOPBACK)
+        )
+        self._proxy = str(access.proxy) if access.proxy else None
         self._sessions = sessions
         self._deadline = deadline
         self._logger = logging.getLogger(f"{__name__}.{name}")
@@ -66,13 +71,13 @@ class SlackApi:
             client = AsyncWebClient(
                 token=self._token,
                 base_url=self._api_url,
-                ssl=True,  # type: ignore[arg-type]  # aiohttp's word for "verify"; None is deprecated there
-                session=self._sessions.get(allow_private=self._is_loopback),
+                ssl=self._access.tls or True,  # type: ignore[arg-type]  # True is aiohttp's word for "verify"
+                session=self._sessions.get(allow_private=self._access.way),
                 user_agent_prefix=USER_AGENT,
                 logger=self._logger,
                 retry_handlers=[],
             )
-            client.proxy = None  # the SDK takes one from the environment
+            client.proxy = self._proxy  # else the SDK takes one from the environment
             try:
                 if method.startswith(("conversations.", "users.")):  # take no JSON
                     answer = await client.api_call(method, params=arguments)
@@ -118,13 +123,13 @@ class SlackApi:
         async with within(self._deadline, self._where):
             client = AsyncWebhookClient(
                 url,
-                ssl=True,  # type: ignore[arg-type]
-                session=self._sessions.get(allow_private=self._is_loopback),
+                ssl=self._access.tls or True,  # type: ignore[arg-type]
+                session=self._sessions.get(allow_private=self._access.way),
                 user_agent_prefix=USER_AGENT,
                 logger=self._logger,
                 retry_handlers=[],
             )
-            client.proxy = None
+            client.proxy = self._proxy
             try:
                 answer = await client.send_dict(dict(message))
             except RedirectRefused as redirect:

@@ -23,6 +23,7 @@ from notifier.sinks.addresses import PRIVATE
 from notifier.sinks.session import ForbiddenAddress, RedirectRefused
 
 LONGEST_WAIT = timedelta(hours=1)
+_REFUSED_BY_PROXY = frozenset({401, 403, 405, 407})
 _SECONDS = re.compile(r"[0-9]{1,12}", re.ASCII)
 
 
@@ -56,6 +57,10 @@ def failure(error: aiohttp.ClientError | OSError, where: str) -> DeliveryError: 
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
     if isinstance(cause, ForbiddenAddress):
         return _forbidden(cause.reason, where)
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return _by_proxy(error, where)
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        return TemporaryFailure("proxy", f"the proxy to {where} cannot be reached", unreachable=True)
     if isinstance(error, aiohttp.InvalidURL):
         return SinkFault("invalid_url", f"{where} is not an address that can be connected to; correct it")
     if isinstance(error, aiohttp.ClientSSLError) or isinstance(cause, ssl.SSLError):
@@ -67,6 +72,15 @@ def failure(error: aiohttp.ClientError | OSError, where: str) -> DeliveryError: 
     if isinstance(error, aiohttp.ClientResponseError):
         return TemporaryFailure("invalid_response", f"{where} answered something that is not HTTP")
     return TemporaryFailure("connection_lost", f"{where} closed the connection before it had answered")
+
+
+def _by_proxy(error: aiohttp.ClientHttpProxyError, where: str) -> DeliveryError:
+    """What a proxy answered when it was asked for the connection. It is not the receiver's answer."""
+    if error.status in _REFUSED_BY_PROXY:
+        return SinkFault(
+            "proxy_refused", f"the proxy refuses the way to {where} ({error.status}); check proxy"
+        )
+    return TemporaryFailure("proxy", f"the proxy has no way to {where} ({error.status})", unreachable=True)
 
 
 def _tls(error: BaseException, where: str) -> DeliveryError:
@@ -82,7 +96,7 @@ def _tls(error: BaseException, where: str) -> DeliveryError:
 def _forbidden(reason: str, where: str) -> SinkFault:
     message = f"{where} leads to a {reason} address, which a sink does not connect to"
     if reason in PRIVATE:
-        message += "; if it is your own receiver, set allow_private_addresses: true"
+        message += "; if it is your own receiver, name its network in allow_private_addresses"
     return SinkFault("forbidden_address", message)
 
 

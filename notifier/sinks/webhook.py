@@ -20,7 +20,7 @@ from notifier.errors import ConfigError, DeliveryError, PermanentFailure, SinkFa
 from notifier.models import Delivery
 from notifier.sinks.contract import Attempt, Receipt
 from notifier.sinks.formats import format_of
-from notifier.sinks.session import RedirectRefused, Sessions
+from notifier.sinks.session import PUBLIC, Access, RedirectRefused, Sessions
 from notifier.sinks.transport import origin, retry_after, within
 
 _DRAIN_S = (
@@ -45,7 +45,7 @@ class WebhookSink:
         deadline: timedelta,
         shape: str = "standard",
         headers: Mapping[str, str] | None = None,
-        allow_private: bool = False,
+        access: Access = PUBLIC,
     ) -> None:
         self.name = name
         self.deadline = deadline
@@ -57,7 +57,7 @@ class WebhookSink:
             raise ConfigError(f"sinks.{name}.secrets: {error}") from None
         self._headers = _own_headers(name, headers or {})
         self._sessions = sessions
-        self._allow_private = allow_private
+        self._access = access
 
     async def send(self, delivery: Delivery, attempt: Attempt) -> Receipt:
         """Post the event, once."""
@@ -65,9 +65,14 @@ class WebhookSink:
         headers = {**self._headers, **signed.headers}
         try:
             async with within(self.deadline, self._where):
-                session = self._sessions.get(allow_private=self._allow_private)
+                session = self._sessions.get(allow_private=self._access.way)
                 async with session.post(
-                    self._url, data=signed.body, headers=headers, allow_redirects=False
+                    self._url,
+                    data=signed.body,
+                    headers=headers,
+                    allow_redirects=False,
+                    ssl=self._access.tls or True,
+                    proxy=self._access.proxy,
                 ) as reply:
                     status, asked = reply.status, reply.headers.get("Retry-After")
                     await _drain(reply)
@@ -84,8 +89,13 @@ class WebhookSink:
 
     async def probe(self) -> str:
         """Look up the name and connect, with TLS for https; nothing is sent."""
+        access = self._access
+        if access.proxy is not None:
+            async with within(self.deadline, f"the proxy at {origin(access.proxy)}"):
+                await self._sessions.reach(access.proxy, allow_private=True)
+            return f"the proxy at {origin(access.proxy)} accepts a connection; no request was sent"
         async with within(self.deadline, self._where):
-            await self._sessions.reach(self._url, allow_private=self._allow_private)
+            await self._sessions.reach(self._url, allow_private=access.private, own_tls=access.tls)
         how = "a TLS connection with a valid certificate" if self._url.scheme == "https" else "a connection"
         return f"{self._where} accepts {how}; no request was sent"
 

@@ -15,7 +15,7 @@ from aiohttp.abc import AbstractResolver
 from notifier.errors import DeliveryError, SinkFault, TemporaryFailure
 from notifier.models import Delivery
 from notifier.sinks.contract import Attempt, Receipt
-from notifier.sinks.session import Sessions
+from notifier.sinks.session import Access, Sessions
 from notifier.sinks.slack import SlackSink
 from notifier.sinks.webhook import WebhookSink
 from tests.doubles.receiver import running_receiver
@@ -68,7 +68,7 @@ async def connected(monkeypatch):
 def webhook(url: str, sessions: Sessions, *, allow_private=False) -> WebhookSink:
     deadline = timedelta(seconds=5)
     return WebhookSink(
-        "w", url=url, secrets=["s"], sessions=sessions, deadline=deadline, allow_private=allow_private
+        "w", url=url, secrets=["s"], sessions=sessions, deadline=deadline, access=Access(allow_private)
     )
 
 

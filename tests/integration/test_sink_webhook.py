@@ -15,7 +15,7 @@ from standardwebhooks import Webhook
 from notifier.errors import ConfigError, DeliveryError, PermanentFailure, SinkFault, TemporaryFailure
 from notifier.models import Delivery
 from notifier.sinks.contract import Attempt, Receipt
-from notifier.sinks.session import MAX_REPLY, USER_AGENT, Sessions
+from notifier.sinks.session import MAX_REPLY, USER_AGENT, Access, Sessions
 from notifier.sinks.webhook import WebhookSink
 from tests.doubles.receiver import Raw, answer, running_receiver
 
@@ -45,7 +45,7 @@ def sink(sessions):
             secrets=secrets,
             sessions=sessions,
             deadline=timedelta(seconds=deadline),
-            allow_private=allow_private,
+            access=Access(allow_private),
             **kwargs,
         )
 

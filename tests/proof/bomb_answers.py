@@ -23,7 +23,7 @@ from notifier.errors import DeliveryError, SourceError
 from notifier.models import Delivery
 from notifier.poller.traversal import Seen, items_of, readable
 from notifier.sinks.contract import Attempt
-from notifier.sinks.session import Sessions
+from notifier.sinks.session import Access, Sessions
 from notifier.sinks.slack import SlackSink
 from notifier.sinks.webhook import WebhookSink
 from tests.proof.bomb_files import FINE, Bomb
@@ -130,7 +130,7 @@ async def _send(kind: str, port: int, deadline: timedelta) -> int:
     sessions, root = Sessions(), f"http://127.0.0.1:{port}/"
     sinks = {
         "webhook": lambda: WebhookSink(
-            "w", url=root, secrets=["s"], sessions=sessions, deadline=deadline, allow_private=True
+            "w", url=root, secrets=["s"], sessions=sessions, deadline=deadline, access=Access(private=True)
         ),
         "slack": lambda: SlackSink(
             "s", sessions=sessions, deadline=deadline, token="t", channel="#c", api_url=root

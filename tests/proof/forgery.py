@@ -26,7 +26,7 @@ from notifier.errors import DeliveryError, NotifierError
 from notifier.models import Delivery
 from notifier.sinks.addresses import PRIVATE, is_forbidden
 from notifier.sinks.contract import Attempt
-from notifier.sinks.session import Sessions
+from notifier.sinks.session import Access, Sessions
 from notifier.sinks.slack import SlackSink
 from notifier.sinks.webhook import WebhookSink
 from tests.integration.test_sink_guard import LITERALS
@@ -195,7 +195,7 @@ def _sender(kind: str, url: str, sessions: Sessions, *, private: bool) -> Callab
     async def send() -> Any:
         if kind in {"webhook", "probe"}:
             hook = WebhookSink(
-                "w", url=url, secrets=["s"], sessions=sessions, deadline=_DEADLINE, allow_private=private
+                "w", url=url, secrets=["s"], sessions=sessions, deadline=_DEADLINE, access=Access(private)
             )
             return await (hook.probe() if kind == "probe" else hook.send(DELIVERY, ATTEMPT))
         if kind == "hook":

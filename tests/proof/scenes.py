@@ -28,7 +28,7 @@ from notifier.models import Part, Posted
 from notifier.poller import baseline, commits
 from notifier.poller.inbox import TAKE
 from notifier.sinks.contract import Receipt
-from notifier.sinks.session import Sessions
+from notifier.sinks.session import Access, Sessions
 from notifier.sinks.webhook import WebhookSink
 from tests.support.account import Account, connection, group, milestone
 from tests.support.clock import FakeClock
@@ -215,7 +215,7 @@ async def _deliver_by_webhook(stage: Stage) -> None:
         secrets=[SECRET],
         sessions=sessions,
         deadline=timedelta(seconds=15),
-        allow_private=True,
+        access=Access(private=True),
     )
     try:
         await stage.rig.deliver()
