@@ -73,7 +73,7 @@ class Dispatcher:
         rng: random.Random,
         on_attempt: Callable[[AttemptResult], None] = lambda _: None,
     ) -> None:
-        self._routes = routes
+        self._routes = dict(routes)
         self._lanes = lanes
         self._clock = clock
         self._rng = rng
@@ -88,13 +88,17 @@ class Dispatcher:
             if name in sinks:
                 wake.set()
 
+    def renew(self, name: str, sink: Sink) -> None:
+        """Send by this sink from now on; what is under way ends by the one before."""
+        self._routes[name] = msgspec.structs.replace(self._routes[name], sink=sink)
+
     async def run(self, stop: asyncio.Event, grace: timedelta) -> None:
         """Deliver until ``stop`` is set; attempts under way may end until ``grace`` after it."""
         async with asyncio.TaskGroup() as tasks:
-            for name, route in self._routes.items():
-                tasks.create_task(self._serve(name, route, stop, grace))
+            for name in self._routes:
+                tasks.create_task(self._serve(name, stop, grace))
 
-    async def _serve(self, name: str, route: Route, stop: asyncio.Event, grace: timedelta) -> None:
+    async def _serve(self, name: str, stop: asyncio.Event, grace: timedelta) -> None:
         under_way: set[asyncio.Task[None]] = set()
         wake = self._wakes[name]
         stopped = asyncio.create_task(self._moment_of(stop))
@@ -108,13 +112,14 @@ class Dispatcher:
 
                 def start(claims: Sequence[_Held]) -> None:
                     for claim in claims:
-                        task = attempts.create_task(self._attempt(claim, route))
+                        task = attempts.create_task(self._attempt(claim))
                         under_way.add(task)
                         task.add_done_callback(ended)
 
                 while not stop.is_set():
                     wake.clear()
-                    claimed = await self._claim(name, route, route.concurrency - len(under_way), alone=False)
+                    places = self._routes[name].concurrency - len(under_way)
+                    claimed = await self._claim(name, places, alone=False)
                     start(claimed.claims)
                     if not claimed.suspects:
                         await self._pause(claimed.wait, wake, stopped)
@@ -123,7 +128,7 @@ class Dispatcher:
                     else:
                         async with self._suspicion:
                             if await _all_ended(under_way, stopped):
-                                start(await self._claim_suspect(name, route, stopped))
+                                start(await self._claim_suspect(name, stopped))
                                 await _all_ended(under_way, stopped)
                         self.wake({*self._wakes})  # another sink's suspect may have waited for this one
                 since_stop_s = self._clock.monotonic() - await stopped  # a claim may have held us up
@@ -136,13 +141,13 @@ class Dispatcher:
         await stop.wait()
         return self._clock.monotonic()
 
-    async def _claim(self, name: str, route: Route, places: int, *, alone: bool) -> _Claimed:
+    async def _claim(self, name: str, places: int, *, alone: bool) -> _Claimed:
         """As many lanes as there are places, or one suspect ``alone``."""
         if places <= 0:
             return _Claimed((), _LOOK_EVERY, 0)
         if self._unsettled[name]:
             return _Claimed((), _STORE_RETRY, 0)  # the store was away: first what was sent is settled
-        began = self._clock.monotonic()
+        route, began = self._routes[name], self._clock.monotonic()
         try:
             batch = await self._lanes.claim(
                 name, hold=route.sink.deadline, most=places, rate=route.rate, suspected=SUSPECT, alone=alone
@@ -154,13 +159,11 @@ class Dispatcher:
         wait = _LOOK_EVERY if batch.wait is None else min(batch.wait, _LOOK_EVERY)
         return _Claimed(claims, wait, batch.suspects)
 
-    async def _claim_suspect(
-        self, name: str, route: Route, stopped: asyncio.Task[float]
-    ) -> tuple[_Held, ...]:
-        suspect = await self._claim(name, route, 1, alone=True)
+    async def _claim_suspect(self, name: str, stopped: asyncio.Task[float]) -> tuple[_Held, ...]:
+        suspect = await self._claim(name, 1, alone=True)
         if not suspect.claims:  # a rate makes it wait; others would only take its turn
             await self._pause(suspect.wait, asyncio.Event(), stopped)
-            suspect = await self._claim(name, route, 1, alone=True)
+            suspect = await self._claim(name, 1, alone=True)
         return suspect.claims
 
     async def _pause(self, wait: timedelta, wake: asyncio.Event, stopped: asyncio.Task[float]) -> None:
@@ -178,7 +181,7 @@ class Dispatcher:
 
     # --- one attempt ---
 
-    async def _attempt(self, held: _Held, route: Route) -> None:
+    async def _attempt(self, held: _Held) -> None:
         """Send and settle; a cancelled attempt gives its claim back, so that a stop costs nothing."""
         claim = held.claim
         try:
@@ -190,7 +193,7 @@ class Dispatcher:
                 # This process stood still since it claimed: another may have sent this, and more, by now.
                 await self._give_back(claim)
             else:
-                await self._send_and_settle(claim, route)
+                await self._send_and_settle(claim)
         except asyncio.CancelledError:
             await self._give_back(claim)
             raise
@@ -198,9 +201,9 @@ class Dispatcher:
             _log.warning("message.unread", sink=claim.sink, delivery_id=claim.delivery.id, error=str(error))
             await self._give_back(claim)
 
-    async def _send_and_settle(self, claim: Claim, route: Route) -> None:
+    async def _send_and_settle(self, claim: Claim) -> None:
         began = self._clock.monotonic()
-        error, receipt = await self._send(claim, route)
+        error, receipt = await self._send(claim)
         seconds = self._clock.monotonic() - began
         age = timedelta()
         if claim.first_us:
@@ -210,7 +213,7 @@ class Dispatcher:
             attempts=claim.attempts + 1,
             age=age,
             sink_failures=claim.failures + 1,
-            schedule=route.schedule,
+            schedule=self._routes[claim.sink].schedule,
             rng=self._rng,
         )
         if error is None and receipt is not None:
@@ -234,7 +237,7 @@ class Dispatcher:
         posted = {"posted": shown.posted, "previous": shown.previous, "version": version}
         return delivery, msgspec.structs.replace(attempt, **posted)
 
-    async def _send(self, claim: Claim, route: Route) -> tuple[DeliveryError | None, Receipt | None]:
+    async def _send(self, claim: Claim) -> tuple[DeliveryError | None, Receipt | None]:
         try:
             job = await self._job(claim)
         except StoreUnfit as spoilt:  # somebody wrote to what the message shows
@@ -242,9 +245,10 @@ class Dispatcher:
         if job is None:
             return None, None
         delivery, attempt = job
+        sink = self._routes[claim.sink].sink
         try:
-            async with asyncio.timeout(route.sink.deadline.total_seconds()):
-                return None, await route.sink.send(delivery, attempt)
+            async with asyncio.timeout(sink.deadline.total_seconds()):
+                return None, await sink.send(delivery, attempt)
         except DeliveryError as error:
             return error, None
         except TimeoutError:

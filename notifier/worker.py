@@ -11,7 +11,7 @@ import logging
 import random
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from datetime import timedelta
 
 import httpx
@@ -20,7 +20,7 @@ import structlog
 from notifier import __version__
 from notifier.clasp.client import ClaspClient
 from notifier.clock import Clock
-from notifier.config import Config, SinkConfig
+from notifier.config import Config, ConfigFile, SinkConfig
 from notifier.core.removals import Guard
 from notifier.core.results import PollResult
 from notifier.core.retry import SLACK_SCHEDULE, WEBHOOK_SCHEDULE
@@ -32,7 +32,8 @@ from notifier.poller.loop import Hooks, Poller
 from notifier.poller.names import NameBook
 from notifier.poller.roster import Roster, check_file, roster_of
 from notifier.sinks.contract import Sink
-from notifier.sinks.registry import build_sinks
+from notifier.sinks.registry import build, build_sinks
+from notifier.sinks.renewal import Renewal, Renewed
 from notifier.sinks.session import Sessions
 from notifier.store.fitness import examine
 from notifier.store.keys import Keys
@@ -94,9 +95,14 @@ def settings(config: Config) -> Settings:
 
 
 async def run(
-    config: Config, env: Mapping[str, str], clock: Clock, *, stop: asyncio.Event | None = None
+    config: Config,
+    env: Mapping[str, str],
+    clock: Clock,
+    *,
+    stop: asyncio.Event | None = None,
+    file: ConfigFile | None = None,
 ) -> None:
-    """Run a worker until SIGTERM, SIGINT, SIGHUP or ``stop``.
+    """Run a worker until SIGTERM, SIGINT, SIGHUP or ``stop``; ``file``: where secrets are looked at again.
 
     Raises ``StoreUnfit`` or ``ConfigError`` where it cannot start; anything else that ends a part of it.
     """
@@ -110,7 +116,7 @@ async def run(
         _log.info("worker.started", version=__version__, name=config.name, listening=address)
         async with stores(config, env, clock) as store:
             if await _until_fit(config, store, clock, stop, health):
-                await _work(config, store, clock, stop, health)
+                await _work(config, store, clock, stop, health, file)
     _log.info("worker.stopped")
 
 
@@ -134,14 +140,23 @@ async def _until_fit(
     return False
 
 
-async def _work(config: Config, store: Stores, clock: Clock, stop: asyncio.Event, health: Health) -> None:
+async def _work(
+    config: Config,
+    store: Stores,
+    clock: Clock,
+    stop: asyncio.Event,
+    health: Health,
+    file: ConfigFile | None,
+) -> None:
     rng = random.Random()
     source = source_client(config, clock, rng)
     async with (
-        build_sinks(config) as sinks,
+        Sessions() as sessions,
+        AsyncExitStack() as renewed_sinks,
+        build_sinks(config, sessions) as sinks,
         _heartbeat(config) as heartbeat,
-        _roster(config, clock) as roster,
     ):
+        roster = roster_of(config, clock, sessions)
         dispatcher = Dispatcher(routes(config, sinks), store.lanes, clock, rng, health.attempted)
         tools = Tools(
             source,
@@ -153,12 +168,26 @@ async def _work(config: Config, store: Stores, clock: Clock, stop: asyncio.Event
         )
         hooks = Hooks(dispatcher.wake, _polled(health), heartbeat)
         poller = Poller(tools, settings(config), store.lanes, tuple(config.sinks), config.source.lease, hooks)
+
+        def use(renewed: Renewed) -> None:
+            fresh = {
+                name: build(name, sink, sessions, config.directory) for name, sink in renewed.sinks.items()
+            }
+            if renewed.api_key is not None:
+                source.renew(renewed.api_key)
+            for name, sink in fresh.items():
+                dispatcher.renew(name, sink)
+                renewed_sinks.push_async_callback(sink.close)
+
         try:
             async with asyncio.TaskGroup() as parts:
                 parts.create_task(_must_run(_poll(poller, roster, stop), stop, "poller"))
                 if roster is not None:
                     parts.create_task(_must_run(_first_of(stop, roster.keep()), stop, "roster"))
                 parts.create_task(_must_run(dispatcher.run(stop, GRACE), stop, "dispatcher"))
+                if file is not None:
+                    renewal = Renewal(file, config, clock, use)
+                    parts.create_task(_must_run(_first_of(stop, renewal.keep()), stop, "renewal"))
                 parts.create_task(_must_run(_sweep(store, clock, stop), stop, "sweeper"))
         finally:
             await source.close()
@@ -215,15 +244,6 @@ def _polled(health: Health) -> Callable[[PollResult], None]:
             )
 
     return polled
-
-
-@asynccontextmanager
-async def _roster(config: Config, clock: Clock) -> AsyncIterator[Roster | None]:
-    sessions = Sessions()
-    try:
-        yield roster_of(config, clock, sessions)
-    finally:
-        await sessions.close()
 
 
 @asynccontextmanager

@@ -158,6 +158,12 @@ class ClaspClient:
             for kept in (1, 0)
         )
 
+    def renew(self, api_key: str) -> None:
+        """Ask with this key from now on. Raises ``ConfigError`` for one that no header can carry."""
+        self._key = _header_value(api_key, "source.api_key")
+        for http in (self._http, self._http_afresh):
+            http.headers["Authorization"] = f"Bearer {self._key}"
+
     async def pages(self) -> AsyncIterator[Page]:
         """One traversal of the list: ends where ``next`` is null, raises ``SourceError`` where it cannot."""
         cursor: str | None = None

@@ -9,9 +9,9 @@ import structlog
 import typer
 
 from notifier import log, worker
-from notifier.cli.common import DEFAULT_CONFIG, ConfigOption, load_config, run_async
+from notifier.cli.common import DEFAULT_CONFIG, ConfigOption, run_async
 from notifier.clock import SystemClock
-from notifier.config import HttpConfig, parse_listen, warnings
+from notifier.config import ConfigFile, HttpConfig, parse_listen, warnings
 from notifier.errors import ConfigError
 from notifier.log import LogLevel
 
@@ -37,13 +37,14 @@ def run(
     seconds on SIGTERM or Ctrl-C. The log goes to standard error, one line a poll and one a delivery attempt;
     console sinks write to standard output.
     """
-    loaded = load_config(config)
+    file = ConfigFile(config, os.environ)
+    loaded = file.read()
     if listen is not None:
         loaded = loaded.model_copy(update={"http": _http(listen)})
     log.configure(log_level)
     for warning in warnings(loaded):
         _log.warning("config.warning", warning=warning)
-    run_async(lambda: worker.run(loaded, os.environ, SystemClock()))
+    run_async(lambda: worker.run(loaded, os.environ, SystemClock(), file=file))
 
 
 def _http(listen: str) -> HttpConfig:

@@ -19,7 +19,7 @@ from notifier.config.calendars import CalendarConfig
 from notifier.config.digests import At, DigestConfig
 from notifier.config.durations import BusinessDays, format_duration, parse_duration
 from notifier.config.fields import Address, parse_listen
-from notifier.config.load import load
+from notifier.config.load import ConfigFile, load
 from notifier.config.model import Config, GuardsConfig, HttpConfig, SourceConfig
 from notifier.config.owners import OwnersConfig
 from notifier.config.rules import RuleConfig, Selection, Target, When, While, is_among, parse_target
@@ -35,6 +35,7 @@ __all__ = [
     "BusinessDays",
     "CalendarConfig",
     "Config",
+    "ConfigFile",
     "ConsoleConfig",
     "DigestConfig",
     "GuardsConfig",

@@ -15,6 +15,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path as FilePath
+from typing import NamedTuple
 
 from notifier.config.document import SURROGATE, ListNode, MapNode, Node, Path, Problem, Scalar
 
@@ -32,10 +33,19 @@ class _Unexpandable(Exception):
     """This scalar cannot be expanded; the message says why."""
 
 
-def interpolate(root: MapNode, env: Mapping[str, str]) -> tuple[MapNode, list[Problem]]:
-    """The tree with its variables filled in, and every variable that could not be."""
+class Interpolated(NamedTuple):
+    """The tree with its variables filled in, those that could not be, and the files that were read."""
+
+    root: MapNode
+    problems: list[Problem]
+    files: frozenset[FilePath]
+
+
+def interpolate(root: MapNode, env: Mapping[str, str]) -> Interpolated:
+    """Fill in the variables of a tree."""
     expander = _Expander(env)
-    return expander.mapping(root, ()), expander.problems
+    filled = expander.mapping(root, ())
+    return Interpolated(filled, expander.problems, frozenset(expander.files))
 
 
 class _Expander:
@@ -43,6 +53,7 @@ class _Expander:
 
     def __init__(self, env: Mapping[str, str]) -> None:
         self.problems: list[Problem] = []
+        self.files: set[FilePath] = set()
         self._env = env
         self._left = MAX_EXPANDED
 
@@ -137,7 +148,11 @@ class _Expander:
                 raise _Unexpandable(f"the variable {name} is not UTF-8 text")
             return value
         pointer = f"{name}_FILE"
-        return _content(pointer, FilePath(self._env[pointer])) if self._env.get(pointer) else None
+        if not self._env.get(pointer):
+            return None
+        file = FilePath(self._env[pointer])
+        self.files.add(file)
+        return _content(pointer, file)
 
 
 class _MissingVariable(_Unexpandable):

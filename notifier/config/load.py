@@ -25,18 +25,34 @@ MAX_BYTES = 1024 * 1024
 
 def load(path: Path, env: Mapping[str, str]) -> Config:
     """The configuration in a file, its variables taken from ``env``. Raises :class:`ConfigError`."""
-    root, problems = parse(_read(path))
-    if root is None:
-        raise _error(path, problems)
-    root, missing = interpolate(root, env)
-    problems += missing
-    data = plain(root)
-    config, found = _validate(root, data, path.absolute().parent)
-    unclear = {problem.path for problem in problems}
-    problems += [problem for problem in found if not _is_within(problem, unclear)]
-    if config is None or problems:
-        raise _error(path, problems)
-    return config
+    return ConfigFile(path, env).read()
+
+
+class ConfigFile:
+    """A configuration whose text is read once, and the files of its variables (VAR_FILE) each time.
+
+    So a secret can be renewed under a worker that runs, and an edit of the text waits for its restart.
+    ``files`` are those that the last reading took something from.
+    """
+
+    def __init__(self, path: Path, env: Mapping[str, str]) -> None:
+        self.files: frozenset[Path] = frozenset()
+        self._path, self._env = path, env
+        self._root, self._problems = parse(_read(path))
+
+    def read(self) -> Config:
+        """The configuration as it is now. Raises :class:`ConfigError`."""
+        if self._root is None:
+            raise _error(self._path, self._problems)
+        root, missing, self.files = interpolate(self._root, self._env)
+        problems = [*self._problems, *missing]
+        data = plain(root)
+        config, found = _validate(root, data, self._path.absolute().parent)
+        unclear = {problem.path for problem in problems}
+        problems += [problem for problem in found if not _is_within(problem, unclear)]
+        if config is None or problems:
+            raise _error(self._path, problems)
+        return config
 
 
 def _validate(root: MapNode, data: dict[str, Any], directory: Path) -> tuple[Config | None, list[Problem]]:

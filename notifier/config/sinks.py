@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, WithJsonSchema
@@ -107,6 +108,10 @@ class _Sink(Model):
     retry: tuple[Duration, ...] | None = Field(default=None, max_length=1000)
     """Delays before the second and each later attempt, in place of the built-in schedule."""
 
+    def files(self, directory: Path) -> tuple[Path, ...]:  # noqa: ARG002 - others have some
+        """The files that it is built from, beside the configuration."""
+        return ()
+
 
 class _Remote(_Sink):
     """What sinks that are reached over the network take."""
@@ -119,6 +124,10 @@ class _Remote(_Sink):
 
     proxy: Annotated[Proxy | None, BeforeValidator(optional)] = None
     """The HTTP proxy to go through, `http://proxy.internal:3128`. None is taken from the environment."""
+
+    def files(self, directory: Path) -> tuple[Path, ...]:
+        """Those of its certificates."""
+        return tuple(directory / name for name in (self.tls.ca, self.tls.certificate, self.tls.key) if name)
 
 
 def _as_keys(value: Any) -> Any:

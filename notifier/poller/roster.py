@@ -17,6 +17,7 @@ from yarl import URL
 
 from notifier.clock import Clock
 from notifier.config import Config, OwnersConfig
+from notifier.config.files import Mark, mark_of
 from notifier.config.urls import is_loopback
 from notifier.core.owners import BadTable, Owners, parse
 from notifier.errors import ConfigError, DeliveryError, NotifierError, OwnersUnavailable
@@ -27,7 +28,6 @@ MAX_BYTES = 5_000_000
 _DEADLINE = timedelta(seconds=15)
 _RETRY = timedelta(minutes=1)  # of an address that did not give the table
 _MOST_TOLD = 20  # problems of one table
-_Mark = tuple[int, int, int]
 
 _log = structlog.get_logger()
 
@@ -42,13 +42,13 @@ class Roster:
         self._file = directory / config.file if config.file is not None else None
         self._clock = clock
         self._sessions = sessions
-        self._mark: _Mark | bool | None = False  # of the file as it was last read; None: it was not there
+        self._mark: Mark | bool | None = False  # of the file as it was last read; None: it was not there
 
     async def look(self) -> None:
         """Before a poll: read the file again, where it has changed."""
         if self._file is None:
             return
-        mark = await asyncio.to_thread(_mark_of, self._file)
+        mark = await asyncio.to_thread(mark_of, self._file)
         if mark != self._mark:
             self._mark = mark
             await self._take(asyncio.to_thread(read_file, self._file))
@@ -153,12 +153,3 @@ def _table(data: bytes, where: str) -> Owners:
         told = [f"{where}:{line}: {what}" for line, what in bad.problems[:_MOST_TOLD]]
         rest = len(bad.problems) - len(told)
         raise ConfigError(*told, *([f"{where}: and {rest} more problems"] if rest else [])) from None
-
-
-def _mark_of(path: Path) -> _Mark | None:
-    """What tells a file from the one that was there before; None where there is none."""
-    try:
-        found = path.stat()
-    except (OSError, ValueError):
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino

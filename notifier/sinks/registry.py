@@ -25,16 +25,18 @@ from notifier.sinks.webhook import WebhookSink
 
 
 @asynccontextmanager
-async def build_sinks(config: Config) -> AsyncIterator[dict[str, Sink]]:
+async def build_sinks(config: Config, sessions: Sessions | None = None) -> AsyncIterator[dict[str, Sink]]:
     """Every sink of a configuration by its name, while the context lasts. Connects to nothing yet."""
-    sessions = Sessions()
-    sinks = {name: build(name, sink, sessions, config.directory) for name, sink in config.sinks.items()}
+    own = Sessions()
+    sinks = {
+        name: build(name, sink, sessions or own, config.directory) for name, sink in config.sinks.items()
+    }
     try:
         yield sinks
     finally:
         for sink in sinks.values():
             await sink.close()
-        await sessions.close()
+        await own.close()
 
 
 def build(name: str, config: SinkConfig, sessions: Sessions, directory: Path) -> Sink:

@@ -17,7 +17,7 @@ import errno
 import socket
 import ssl
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import aiohttp
 import msgspec
@@ -129,6 +129,12 @@ class Sessions:
         self._resolver = resolver
         self._tls = tls
         self._open: dict[Private, aiohttp.ClientSession] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
     def get(self, *, allow_private: Private) -> aiohttp.ClientSession:
         """The session for sinks that may, or may not, reach private addresses."""

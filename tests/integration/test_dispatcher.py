@@ -25,6 +25,7 @@ class Gate:
         self.entered = asyncio.Event()
         self.open = asyncio.Event()
         self.cancelled: list[str] = []
+        self.sent: list[str] = []
 
     async def send(self, delivery, attempt) -> Receipt:
         self.inside.append(delivery.id)
@@ -37,6 +38,7 @@ class Gate:
             raise
         finally:
             self.inside.remove(delivery.id)
+        self.sent.append(delivery.id)
         return Receipt()
 
     async def probe(self) -> str:
@@ -306,3 +308,21 @@ async def test_an_attempt_that_a_standstill_delayed_is_not_made(rig, owe, clock)
     assert rig.got() == ["a1"]
     assert stalls == 0
     assert [entry["outcome"] for entry in await rig.lanes.attempts(newest=9)] == ["delivered"]
+
+
+async def test_a_sink_that_is_renewed_sends_what_comes_next_and_the_old_one_ends_what_it_began(rig, owe):
+    old, new = Gate(), Gate()
+    new.open.set()
+    await owe(("a", "a1"), ("a", "a2"), ("b", "b1"))
+    stop = asyncio.Event()
+    sending = dispatcher(rig, old, concurrency=1)
+    running = asyncio.create_task(sending.run(stop, timedelta(seconds=5)))
+    await old.entered.wait()
+    began = list(old.inside)
+    sending.renew("backend", new)
+    old.open.set()
+    while await rig.redis.exists(rig.keys.lanes("backend")):
+        await asyncio.sleep(0)
+    stop.set()
+    await running
+    assert (len(began), old.sent, len(new.sent)) == (1, began, 2)
