@@ -150,7 +150,13 @@ class Dispatcher:
         route, began = self._routes[name], self._clock.monotonic()
         try:
             batch = await self._lanes.claim(
-                name, hold=route.sink.deadline, most=places, rate=route.rate, suspected=SUSPECT, alone=alone
+                name,
+                hold=route.sink.deadline,
+                most=places,
+                rate=route.rate,
+                suspected=SUSPECT,
+                alone=alone,
+                concurrency=route.concurrency,
             )
         except StoreError as error:
             _log.warning("claim.failed", sink=name, error=str(error))

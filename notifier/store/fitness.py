@@ -43,7 +43,8 @@ async def examine(redis: Redis, clock: Clock, keys: Keys | None = None) -> list[
 async def _try_commands(redis: Redis, keys: Keys) -> None:
     hashes = (keys.meta, keys.lease, keys.state, keys.names, keys.alerts, keys.silences, keys.durations)
     streams = (keys.history, keys.inbox, keys.attempts)
-    own = (keys.sink(_NOBODY), keys.lanes(_NOBODY), keys.lane(_NOBODY, _NOBODY), keys.dead(_NOBODY))
+    zsets = (keys.lanes(_NOBODY), keys.claims(_NOBODY))
+    own = (keys.sink(_NOBODY), *zsets, keys.lane(_NOBODY, _NOBODY), keys.dead(_NOBODY))
     try:
         with translated("trying the commands that the notifier needs"):
             await load(redis, "trial")(keys=[*hashes, *streams, *own])

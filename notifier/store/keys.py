@@ -29,6 +29,10 @@ class Keys:
         """A sink's lanes by the time of their next attempt (zset)."""
         return f"{self.prefix}lanes:{sink}"
 
+    def claims(self, sink: str) -> str:
+        """The lanes that all workers have under way at a sink, by the end of the claim (zset)."""
+        return f"{self.prefix}claims:{sink}"
+
     def lane(self, sink: str, key: str) -> str:
         """One lane: its deliveries in order (list)."""
         return f"{self.prefix}lane:{sink}:{key}"

@@ -104,17 +104,27 @@ class Lanes:
         rate: float | None,
         suspected: int = 1_000_000,
         alone: bool = False,
+        concurrency: int = 1_000_000,
     ) -> Batch:
         """Lanes that are due, each for one attempt of at most ``hold``.
 
+        At most ``most`` for this worker, and no more than leave ``concurrency`` under way at all of them.
         A delivery with ``suspected`` claims in a row that were never settled is left where it is, and
         counted; with ``alone`` one of these is claimed, and nothing else.
         """
         gap = int(1_000_000 / rate) if rate else 0
         with translated("claiming"):
             wait, failures, suspects, *claimed = await self._claim(
-                keys=[self._keys.lanes(sink), self._keys.sink(sink)],
-                args=[self.now_us(), microseconds(hold + CLAIM_MARGIN), most, gap, suspected, int(alone)],
+                keys=[self._keys.lanes(sink), self._keys.sink(sink), self._keys.claims(sink)],
+                args=[
+                    self.now_us(),
+                    microseconds(hold + CLAIM_MARGIN),
+                    most,
+                    gap,
+                    suspected,
+                    int(alone),
+                    concurrency,
+                ],
             )
         claims = tuple(_read_claim(sink, failures, *entry) for entry in claimed)
         return Batch(claims, None if wait < 0 else timedelta(microseconds=wait), suspects)
@@ -218,6 +228,7 @@ class Lanes:
                     self._keys.sink(sink),
                     self._keys.attempts,
                     self._keys.dead(sink),
+                    self._keys.claims(sink),
                 ],
                 args=[
                     claim.key,
@@ -288,7 +299,7 @@ class Lanes:
             async with self._redis.pipeline(transaction=True) as pipe:
                 for key in keys:
                     pipe.delete(self._keys.lane(sink, key.decode()))
-                pipe.delete(lanes, self._keys.sink(sink), self._keys.dead(sink))
+                pipe.delete(lanes, self._keys.sink(sink), self._keys.dead(sink), self._keys.claims(sink))
                 await pipe.execute()
         return len(keys)
 

@@ -310,3 +310,43 @@ async def test_what_is_no_delivery_costs_the_others_nothing(rig, owe, claim):
         ("a1", 1, False),
     ]
     assert await rig.redis.zscore(rig.keys.lanes("backend"), "empty") is None
+
+
+# --- what all workers together have under way ---
+
+
+async def claim_of_two(rig, most: int = 16):
+    batch = await rig.lanes.claim("backend", hold=HOLD, most=most, rate=None, concurrency=2)
+    return list(batch.claims), batch.wait
+
+
+async def test_all_workers_together_have_no_more_under_way_than_the_sink_allows(rig, owe):
+    await owe(*((f"k{n}", f"d{n}") for n in range(5)))
+    (first,), _ = await claim_of_two(rig, most=1)
+    assert len((await claim_of_two(rig))[0]) == 1
+    claimed, wait = await claim_of_two(rig)
+    assert (claimed, wait) == ([], S), "another worker has the places; it is asked again soon"
+    assert await settle(rig, first)
+    (second,), _ = await claim_of_two(rig)
+    await rig.lanes.release(second)
+    assert len((await claim_of_two(rig))[0]) == 1
+
+
+async def test_the_places_of_a_dead_worker_are_free_when_its_claims_have_ended(rig, owe, clock):
+    await owe(*((f"k{n}", f"d{n}") for n in range(4)))
+    dead, _ = await claim_of_two(rig)
+    clock.advance(19)
+    assert (await claim_of_two(rig))[0] == []
+    clock.advance(2)
+    again, _ = await claim_of_two(rig)
+    assert len(again) == 2
+    assert not any([await settle(rig, item) for item in dead]), "and their settles give no places back"
+    assert (await claim_of_two(rig))[0] == []
+
+
+@pytest.mark.parametrize("outcome", [DELIVERED, retry(), hold(), Outcome(Verdict.DEAD, "http_422", "no")])
+async def test_every_end_of_an_attempt_gives_its_place_back(rig, owe, outcome):
+    await owe(("a", "a1"))
+    [item], _ = await claim_of_two(rig)
+    assert await settle(rig, item, outcome)
+    assert not await rig.redis.exists(rig.keys.claims("backend"))

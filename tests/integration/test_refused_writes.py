@@ -217,7 +217,7 @@ async def test_each_command_that_a_script_uses_is_tried_at_the_start(rig, refuse
 async def test_each_kind_of_key_is_tried_at_the_start(rig, refuse):
     kinds = ["meta", "lease", "state", "names", "alerts", "silences", "durations", "history"]
     kinds += ["inbox", "attempts"]
-    kinds += ["sink:*", "lanes:*", "lane:*", "dead:*"]
+    kinds += ["sink:*", "lanes:*", "claims:*", "lane:*", "dead:*"]
     patterns = [f"~{rig.keys.prefix}{kind}" for kind in kinds]
     await rig.redis.execute_command("ACL", "SETUSER", "default", "resetkeys", *patterns)
     await examine(rig.redis, SystemClock(), rig.keys)

@@ -3,8 +3,10 @@
 KEYS[1] lanes:SINK  zset  lane key -> time of its next attempt (us). Even: it waits. Odd: it is claimed,
                           and the number is the claim's token; when it has passed, the claim has ended.
 KEYS[2] sink:SINK   hash  paused_until (us), off, next_at (us: nothing is sent before), failures
+KEYS[3] claims:SINK zset  lane key -> the token of its claim: what all workers have under way there
 ARGV    now (us), us until a claim ends, most lanes, us between two claims (0: no rate),
-        claims in a row from which a delivery is a suspect, '1' to claim one suspect and nothing else
+        claims in a row from which a delivery is a suspect, '1' to claim one suspect and nothing else,
+        most lanes that all workers together may have under way
 
 A delivery is 'claims attempts first(us)[ 1]\n' and its JSON; the 1 where an attempt may have been taken. A claim adds one to claims, and a settle sets it
 back, so claims says how often in a row an attempt began and never ended. A suspect is left where it is
@@ -23,6 +25,9 @@ if off then return {-1, failures, 0} end
 if paused > now then return {paused - now, failures, 0} end
 if next_at > now then return {next_at - now, failures, 0} end
 if gap > 0 or paused > 0 or alone then most = 1 end
+for _, key in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now)) do redis.call('ZREM', KEYS[3], key) end
+most = math.min(most, tonumber(ARGV[7]) - redis.call('ZCARD', KEYS[3]))
+if most <= 0 then return {1000000, failures, 0} end  -- the worker that ends an attempt looks again at once
 
 local prefix = string.gsub(KEYS[1], 'lanes:(.*)$', 'lane:%1:', 1)
 local token = now + hold
@@ -52,6 +57,7 @@ elseif claimed[3] == 0 then
   claimed[1] = first[2] and math.max(tonumber(first[2]) - now, 0) or -1
 end
 -- What is counted comes last: a claim of which a write is refused must count for nothing.
+for at = 4, #claimed do redis.call('ZADD', KEYS[3], token, claimed[at][1]) end
 for at = 4, #claimed do redis.call('ZADD', KEYS[1], token, claimed[at][1]) end
 for at = 4, #claimed do redis.call('LSET', prefix .. claimed[at][1], 0, claimed[at][3]) end
 return claimed

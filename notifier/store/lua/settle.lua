@@ -6,6 +6,7 @@ KEYS[2] sink:SINK   hash    failures in a row, failing_since (us), reason, messa
                             posted:ID (where a message is)
 KEYS[3] attempts    stream  the ledger of attempts
 KEYS[4] dead:SINK   stream  dead letters
+KEYS[5] claims:SINK zset    see claim.lua
 ARGV    lane key, token, verdict (delivered | retry | hold | dead | release), now (us), next attempt (us),
         attempts, first attempt (us, and ' 1' where one may have been taken), failures in a row from which the sink counts as failing,
         ledger min id, failures at the claim, reason, message, ledger entry (JSON; '' for none),
@@ -28,6 +29,11 @@ local delivery = redis.call('LINDEX', lane, 0)
 if not delivery then  -- somebody took the lane away
   redis.call('ZREM', KEYS[1], key)
   return 'lost'
+end
+
+local function ended()
+  redis.pcall('ZREM', KEYS[5], key)  -- a place that is not given back is free when the claim's time has passed
+  return 'settled'
 end
 
 local function even(us) return string.format('%.0f', us - us % 2) end
@@ -71,7 +77,7 @@ if verdict == 'release' then
     redis.call('HSET', KEYS[2], 'paused_until', string.format('%.0f', now))
   end
   keep_head(math.max(tonumber(claims) - 1, 0), count, since, now)
-  return 'settled'
+  return ended()
 end
 
 local sink = redis.call('HMGET', KEYS[2], 'failures', 'recovering', 'paused_until', 'next_at')
@@ -109,4 +115,4 @@ if verdict == 'delivered' or verdict == 'dead' then
 else
   keep_head(0, attempts, first, tonumber(next_at))
 end
-return 'settled'
+return ended()

@@ -2,15 +2,15 @@
 
 KEYS[1..10]  meta, lease, state, names, alerts, silences, durations (hashes), history, inbox, attempts (streams):
              only what changes nothing
-KEYS[11..14] sink (hash), lanes (zset), lane (list), dead (stream) of a sink that cannot be: everything
+KEYS[11..15] sink (hash), lanes, claims (zsets), lane (list), dead (stream) of a sink that cannot be: everything
 
 A right that is missing, a command that was renamed, or a key that is somebody else's ends it with an error. ]]
 
 for at = 1, 7 do redis.call('HDEL', KEYS[at], '~trial') end
 for at = 8, 10 do redis.call('XDEL', KEYS[at], '0-1') end
 
-local hash, zset, list, stream = KEYS[11], KEYS[12], KEYS[13], KEYS[14]
-try(function() return {'DEL', hash, zset, list, stream} end, 'DEL', hash, zset, list, stream)
+local hash, zset, claims, list, stream = KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15]
+try(function() return {'DEL', hash, zset, claims, list, stream} end, 'DEL', hash, zset, claims, list, stream)
 try(nil, 'HSET', hash, 'f', '1')
 try(nil, 'HSETNX', hash, 'g', '1')
 try(nil, 'HINCRBY', hash, 'f', 1)
@@ -23,6 +23,7 @@ try(nil, 'HLEN', hash)
 try(nil, 'HDEL', hash, 'g')
 try(nil, 'ZADD', zset, 1, 'm')
 try(nil, 'ZADD', zset, 'NX', 1, 'm')
+try(nil, 'ZADD', claims, 1, 'm')
 try(nil, 'ZCARD', zset)
 try(nil, 'ZSCORE', zset, 'm')
 try(nil, 'ZRANGE', zset, 0, 0, 'WITHSCORES')
@@ -41,4 +42,4 @@ try(nil, 'XREVRANGE', stream, '+', '-', 'COUNT', 1)
 try(nil, 'XTRIM', stream, 'MINID', '~', '0')
 try(nil, 'XDEL', stream, id)
 try(nil, 'SCAN', 0, 'COUNT', 1)
-return try(nil, 'DEL', hash, zset, list, stream)
+return try(nil, 'DEL', hash, zset, claims, list, stream)
