@@ -333,7 +333,7 @@ async def test_all_workers_together_have_no_more_under_way_than_the_sink_allows(
 
 
 async def test_the_places_of_a_dead_worker_are_free_when_its_claims_have_ended(rig, owe, clock):
-    await owe(*((f"k{n}", f"d{n}") for n in range(4)))
+    await owe(("a", "a1"), ("b", "b1"))
     dead, _ = await claim_of_two(rig)
     clock.advance(19)
     assert (await claim_of_two(rig))[0] == []
@@ -341,7 +341,7 @@ async def test_the_places_of_a_dead_worker_are_free_when_its_claims_have_ended(r
     again, _ = await claim_of_two(rig)
     assert len(again) == 2
     assert not any([await settle(rig, item) for item in dead]), "and their settles give no places back"
-    assert (await claim_of_two(rig))[0] == []
+    assert await rig.redis.zcard(rig.keys.claims("backend")) == 2
 
 
 @pytest.mark.parametrize("outcome", [DELIVERED, retry(), hold(), Outcome(Verdict.DEAD, "http_422", "no")])
