@@ -223,7 +223,8 @@ class Dispatcher:
             rng=self._rng,
         )
         if error is None and receipt is not None:
-            outcome = msgspec.structs.replace(outcome, status=receipt.status, reason=receipt.reason)
+            said = {"status": receipt.status, "reason": receipt.reason, "link": receipt.link}
+            outcome = msgspec.structs.replace(outcome, **said)
         posted = receipt.posted if receipt else None
         unsure = claim.may_repeat or (isinstance(error, TemporaryFailure) and error.may_have_arrived)
         await self._settle(claim, outcome, seconds, posted, may_repeat=unsure)

@@ -29,6 +29,8 @@ COMMANDS = {
     "digest": "digest",
     "owners": "owners",
     "dead": "dead",
+    "replay": "resend",
+    "resync": "resend",
     "sinks": "sinks",
     "send-test": "sinks",
 }

@@ -6,8 +6,8 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -80,6 +80,11 @@ def need_sink(config: Config, name: str) -> None:
         raise ConfigError(f'there is no sink "{name}"; the configuration has: {", ".join(config.sinks)}')
 
 
+def texts(values: Iterable[Any]) -> set[str]:
+    """The texts among values: an id may be anything that the source says."""
+    return {value for value in values if isinstance(value, str)}
+
+
 def print_json(value: Any) -> None:
     """One JSON document."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
@@ -103,6 +108,16 @@ def show(rows: Sequence[dict[str, Any]], *, as_json: bool, empty: str) -> None:
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row.values()))
     out.print(table)
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Shows on a terminal how long work goes on; called with how much more was done."""
+    from rich.progress import Progress  # noqa: PLC0415 - most commands end at once
+
+    with Progress(console=err, transient=True, disable=not err.is_terminal) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda count: bar.advance(task, count)
 
 
 def say(text: str) -> None:

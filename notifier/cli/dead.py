@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -21,11 +22,14 @@ from notifier.cli.common import (
     need_sink,
     open_stores,
     print_json,
+    progress,
     run_async,
     say,
     show,
     sink_names,
 )
+from notifier.cli.spans import SinceOption, UntilOption, span_of
+from notifier.clock import iso
 from notifier.config import Config
 from notifier.errors import ConfigError
 from notifier.store.lanes import DeadLetter
@@ -37,7 +41,27 @@ IdsArgument = Annotated[
     list[str] | None, typer.Argument(help="Ids of dead letters, as `dead list` shows them.")
 ]
 AllOption = Annotated[bool, typer.Option("--all", help="All of this sink.")]
-ReasonOption = Annotated[str | None, typer.Option(help="All of this sink with this reason.")]
+ReasonOption = Annotated[str | None, typer.Option(help="Only those with this reason.")]
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """Which dead letters: these ids, or those with a reason, of a span of time, or both; else all."""
+
+    ids: tuple[str, ...] = ()
+    reason: str | None = None
+    since: str | None = None
+    until: str | None = None
+
+    def of(self, letters: Iterable[DeadLetter], now: datetime) -> list[DeadLetter]:
+        """Those of a sink that are meant, ids aside."""
+        start, end = span_of(self.since, self.until, now)
+        return [
+            letter
+            for letter in letters
+            if self.reason in {None, letter.reason}
+            and (start is None or letter.at >= iso(start))
+            and (end is None or letter.at <= iso(end))
+        ]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -59,15 +83,27 @@ def list_(
     sink: Annotated[str | None, typer.Argument(help="Only this sink.")] = None,
     config: ConfigOption = DEFAULT_CONFIG,
     *,
-    reason: Annotated[str | None, typer.Option(help="Only this reason.")] = None,
+    reason: ReasonOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    by_reason: Annotated[bool, typer.Option("--by-reason", help="One line for each reason.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """List dead letters, oldest first."""
+    """List dead letters, oldest first; with --by-reason how many there are of which, and why."""
     loaded = load_config(config)
-    found = run_async(lambda: _read_sinks(loaded, sink))
+    found = run_async(lambda: _read_sinks(loaded, sink, Choice((), reason, since, until)))
     rows = [
-        {
-            "sink": name,
+        row
+        for name, letters in found.items()
+        for row in (_reasons(name, letters) if by_reason else _rows(name, letters))
+    ]
+    show(rows, as_json=as_json, empty="no dead letters")
+
+
+def _rows(sink: str, letters: Iterable[DeadLetter]) -> Iterator[dict[str, Any]]:
+    for letter in letters:
+        yield {
+            "sink": sink,
             "id": letter.id,
             "at": letter.at,
             "reason": letter.reason,
@@ -76,11 +112,22 @@ def list_(
             "event": letter.delivery.id,
             "message": letter.message,
         }
-        for name, letters in found.items()
-        for letter in letters
-        if reason in {None, letter.reason}
-    ]
-    show(rows, as_json=as_json, empty="no dead letters")
+
+
+def _reasons(sink: str, letters: Iterable[DeadLetter]) -> Iterator[dict[str, Any]]:
+    """The most frequent first; what the last of each says, for it names what to do."""
+    groups: dict[str, list[DeadLetter]] = {}
+    for letter in letters:
+        groups.setdefault(letter.reason, []).append(letter)
+    for reason, group in sorted(groups.items(), key=lambda item: -len(item[1])):
+        yield {
+            "sink": sink,
+            "reason": reason,
+            "letters": len(group),
+            "first": group[0].at,
+            "last": group[-1].at,
+            "message": group[-1].message,
+        }
 
 
 def show_one(
@@ -92,7 +139,7 @@ def show_one(
 ) -> None:
     """Show one dead letter whole: why it failed and what it says."""
     loaded = load_config(config)
-    (letter,) = run_async(lambda: _read_chosen(loaded, sink, [id_], None))
+    (letter,) = run_async(lambda: _read_chosen(loaded, sink, Choice((id_,))))
     whole: dict[str, Any] = msgspec.to_builtins(letter)
     whole["delivery"]["body"] = json.loads(letter.delivery.body)
     if as_json:
@@ -110,12 +157,14 @@ def replay(
     *,
     all_: AllOption = False,
     reason: ReasonOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
 ) -> None:
     """Send dead letters again: they go to the end of their lanes, in order, under their old ids."""
     loaded = load_config(config)
     need_sink(loaded, sink)
-    _need_choice(ids, all_=all_, reason=reason)
-    moved, chosen = run_async(lambda: _replay(loaded, sink, ids, reason))
+    choice = _choice(ids, reason, (since, until), all_=all_)
+    moved, chosen = run_async(lambda: _replay(loaded, sink, choice))
     say(f"{moved} of {chosen} dead letters of {sink} are on their way again")
 
 
@@ -126,12 +175,14 @@ def drop(
     *,
     all_: AllOption = False,
     reason: ReasonOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
     yes: YesOption = False,
 ) -> None:
     """Forget dead letters for good."""
     loaded = load_config(config)
-    _need_choice(ids, all_=all_, reason=reason)
-    letters = run_async(lambda: _read_chosen(loaded, sink, ids, reason))
+    choice = _choice(ids, reason, (since, until), all_=all_)
+    letters = run_async(lambda: _read_chosen(loaded, sink, choice))
     if not letters:
         say("no dead letters match")
         return
@@ -140,54 +191,63 @@ def drop(
     say(f"{dropped} dead letters of {sink} forgotten")
 
 
-def _need_choice(ids: Sequence[str] | None, *, all_: bool, reason: str | None) -> None:
-    if bool(ids) + all_ + (reason is not None) != 1:
-        raise ConfigError("say which: ids of dead letters, or --reason, or --all")
+def _choice(
+    ids: Sequence[str] | None, reason: str | None, span: tuple[str | None, str | None], *, all_: bool
+) -> Choice:
+    is_part = reason is not None or span != (None, None)
+    if bool(ids) + all_ + is_part != 1:
+        raise ConfigError("say which: ids of dead letters; or --reason, --since and --until; or --all")
+    return Choice(tuple(ids or ()), reason, *span)
 
 
-async def _read_sinks(config: Config, sink: str | None) -> dict[str, list[DeadLetter]]:
+async def _read_sinks(config: Config, sink: str | None, choice: Choice) -> dict[str, list[DeadLetter]]:
     """The dead letters of one sink or of all, also of sinks that are no longer configured."""
     async with open_stores(config) as store:
         names = await sink_names(config, store)
         if sink is not None and sink not in names:
             raise ConfigError(f'there is no sink "{sink}"; there are: {", ".join(names)}')
-        return {name: await _all_of(store, name) for name in ([sink] if sink else names)}
+        return {name: await _chosen(store, name, choice) for name in ([sink] if sink else names)}
 
 
-async def _read_chosen(
-    config: Config, sink: str, ids: Sequence[str] | None, reason: str | None
-) -> list[DeadLetter]:
+async def _read_chosen(config: Config, sink: str, choice: Choice) -> list[DeadLetter]:
     async with open_stores(config) as store:
-        return await _chosen(store, sink, ids, reason)
+        return await _chosen(store, sink, choice)
 
 
-async def _replay(
-    config: Config, sink: str, ids: Sequence[str] | None, reason: str | None
-) -> tuple[int, int]:
+async def _replay(config: Config, sink: str, choice: Choice) -> tuple[int, int]:
     """How many letters were moved, and how many were chosen."""
     async with open_stores(config) as store:
-        letters = await _chosen(store, sink, ids, reason)
-        moved = [await store.lanes.replay(sink, batch) for batch in _batches(letters)]
-    return sum(moved), len(letters)
+        letters = await _chosen(store, sink, choice)
+        moved = await _batchwise("sending again", letters, lambda batch: store.lanes.replay(sink, batch))
+    return moved, len(letters)
 
 
 async def _drop(config: Config, sink: str, letters: Sequence[DeadLetter]) -> int:
     async with open_stores(config) as store:
-        return sum(
-            [
-                await store.lanes.drop_dead(sink, [letter.id for letter in batch])
-                for batch in _batches(letters)
-            ]
+        return await _batchwise(
+            "forgetting",
+            letters,
+            lambda batch: store.lanes.drop_dead(sink, [letter.id for letter in batch]),
         )
 
 
-async def _chosen(
-    store: Stores, sink: str, ids: Sequence[str] | None, reason: str | None
-) -> list[DeadLetter]:
-    """The letters with these ids, else those of this reason, else all."""
-    if ids:
-        return [await _one_of(store, sink, id_) for id_ in ids]
-    return [letter for letter in await _all_of(store, sink) if reason in {None, letter.reason}]
+async def _batchwise(
+    what: str, letters: Sequence[DeadLetter], act: Callable[[Sequence[DeadLetter]], Awaitable[int]]
+) -> int:
+    """Do something to all of them, a batch at a time; to how many it was done."""
+    count = 0
+    with progress(what, len(letters)) as advance:
+        for at in range(0, len(letters), _BATCH):
+            batch = letters[at : at + _BATCH]
+            count += await act(batch)
+            advance(len(batch))
+    return count
+
+
+async def _chosen(store: Stores, sink: str, choice: Choice) -> list[DeadLetter]:
+    if choice.ids:
+        return [await _one_of(store, sink, id_) for id_ in choice.ids]
+    return choice.of(await _all_of(store, sink), store.state.now())
 
 
 async def _one_of(store: Stores, sink: str, id_: str) -> DeadLetter:
@@ -202,8 +262,3 @@ async def _all_of(store: Stores, sink: str) -> list[DeadLetter]:
     while batch := await store.lanes.dead_letters(sink, after=letters[-1].id if letters else "-"):
         letters += batch
     return letters
-
-
-def _batches(letters: Sequence[DeadLetter]) -> Iterator[Sequence[DeadLetter]]:
-    for at in range(0, len(letters), _BATCH):
-        yield letters[at : at + _BATCH]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -19,6 +19,7 @@ from notifier.cli.common import (
     print_json,
     run_async,
     say,
+    texts,
 )
 from notifier.cli.owners import read_owners
 from notifier.clock import iso
@@ -133,17 +134,13 @@ async def _names(store: Stores, router: Router, states: Mapping[str, ConnectionS
     carriers: set[str] = set()
     for id_, state in states.items():
         if any(condition.matching(id_, state, Names()) for condition in router.conditions):
-            employers |= _ids([state.fields.get("employer")])
-            carriers |= _ids(group.fields.get("carrier") for group in state.group_connections.values())
+            employers |= texts([state.fields.get("employer")])
+            carriers |= texts(group.fields.get("carrier") for group in state.group_connections.values())
     wanted = name_keys(employers, carriers)
     found: dict[str, Any] = {}
     for at in range(0, len(wanted), _NAMES_AT_ONCE):
         found |= await store.names.get(wanted[at : at + _NAMES_AT_ONCE])
     return names_of(found), len(wanted) - len(found)
-
-
-def _ids(values: Iterable[Any]) -> set[str]:
-    return {value for value in values if isinstance(value, str)}
 
 
 # --- what is shown ---

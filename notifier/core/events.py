@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from notifier.core.alerts import Alert, End, What
-from notifier.models import Kind, Transition
+from notifier.models import ConnectionState, EntityState, Kind, Transition, is_report
 
 
 class Names(msgspec.Struct, frozen=True):
@@ -76,6 +76,37 @@ def from_transition(
         "observed_between": [origin.seen_before, origin.seen_at],
     }
     return Event(id_, step.type, origin.seen_at, connection_id, data)
+
+
+def current(
+    state: ConnectionState, connection_id: str, origin: Origin, names: Names, nonce: str
+) -> list[Event]:
+    """How a connection and everything under it is, as events of the type ``*.current``: from = to.
+
+    ``nonce`` is of one telling: told again, it has other ids, for a receiver that forgot is to believe it.
+    """
+    of_groups = [(Kind.GROUP_CONNECTION, *item) for item in state.group_connections.items()]
+    of_milestones = [(Kind.MILESTONE, *item) for item in state.milestones.items()]
+    entities = [
+        (Kind.CONNECTION, connection_id, EntityState(dict(state.fields), state.revision)),
+        *(one for one in (*of_groups, *of_milestones) if one[2].removed_at is None),
+    ]
+    events = []
+    for kind, id_, entity in entities:
+        status = entity.fields.get("status")
+        step = Transition(
+            kind, id_, "current", status, status, {}, entity.fields, entity.revision, state.sequence
+        )
+        event = from_transition(step, connection_id, state.fields, origin, names)
+        told = _hash("current", origin.source, origin.epoch, connection_id, id_, nonce)
+        events.append(msgspec.structs.replace(event, id=told, data={**event.data, "id": told}))
+    return events
+
+
+def recorded(type_: str, timestamp: str, data: dict[str, Any]) -> Event:
+    """An event as the history keeps it. Raises ``KeyError`` where it is none."""
+    connection = "notifier" if is_report(type_) else data["connection"]["id"]
+    return Event(data["id"], type_, timestamp, connection, data)
 
 
 def from_alert(

@@ -41,7 +41,8 @@ class Verdict(StrEnum):
 class Outcome(msgspec.Struct, frozen=True):
     """The verdict on one attempt; ``delay`` is until the next attempt (or probe of the sink).
 
-    ``rest`` is for how long nothing at all is to be sent there, because the receiver asked for it.
+    ``rest`` is for how long nothing at all is to be sent there, because the receiver asked for it; ``link``
+    leads people to what was delivered.
     """
 
     verdict: Verdict
@@ -50,6 +51,7 @@ class Outcome(msgspec.Struct, frozen=True):
     delay: timedelta = timedelta()
     status: int | None = None
     rest: timedelta = timedelta()
+    link: str = ""
 
 
 def decide(

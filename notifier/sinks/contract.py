@@ -36,12 +36,13 @@ class Attempt(msgspec.Struct, frozen=True):
 class Receipt(msgspec.Struct, frozen=True):
     """What a successful attempt left behind: an HTTP status, and where a living message is now.
 
-    ``reason`` is a word for the ledger, where something was taken and not sent.
+    ``reason`` is a word for the ledger, where something was taken and not sent; ``link`` leads people to it.
     """
 
     status: int | None = None
     posted: Posted | None = None
     reason: str = ""
+    link: str = ""
 
 
 class Sink(Protocol):

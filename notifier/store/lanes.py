@@ -16,7 +16,7 @@ import msgspec
 from notifier.core.messages import Page
 from notifier.core.retry import Outcome, Verdict
 from notifier.errors import StoreUnfit
-from notifier.models import UNREADABLE, Delivery, Posted, is_report
+from notifier.models import UNREADABLE, Delivery, Owed, Posted, is_report
 from notifier.store.client import translated
 from notifier.store.formats import fresh_delivery, iso_of, microseconds, oldest_id
 from notifier.store.health import FIELDS, SinkHealth, read_health
@@ -92,6 +92,7 @@ class Lanes:
         self._settle = load(redis, "settle")
         self._replay = load(redis, "replay")
         self._resume = load(redis, "resume")
+        self._enqueue = load(redis, "enqueue")
 
     # --- the dispatcher's side ---
 
@@ -171,6 +172,8 @@ class Lanes:
             "status": outcome.status,
             "ms": took_ms,
         }
+        if outcome.link:
+            record["link"] = outcome.link
         letter = b""
         if outcome.verdict is Verdict.DEAD:
             letter = _json.encode(
@@ -323,6 +326,15 @@ class Lanes:
             args += (letter.id, letter.key, fresh_delivery(letter.delivery))
         with translated("replaying"):
             return int(await self._replay(keys=[self._keys.dead(sink), self._keys.lanes(sink)], args=args))
+
+    async def enqueue(self, sink: str, owed: Sequence[Owed], version: str = "") -> bool:
+        """Owe a sink these, behind what waits; False where the state is not at this version any more."""
+        args: list[Any] = [self.now_us(), version]
+        for one in owed:
+            args += (one.key, fresh_delivery(one.delivery))
+        with translated("enqueuing"):
+            answer = await self._enqueue(keys=[self._keys.meta, self._keys.lanes(sink)], args=args)
+        return bool(answer == b"owed")
 
     async def drop_dead(self, sink: str, ids: Sequence[str]) -> int:
         """Forget dead letters; how many were still there."""

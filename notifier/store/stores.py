@@ -14,6 +14,7 @@ from notifier.store.client import open_store
 from notifier.store.keys import Keys
 from notifier.store.lanes import Lanes
 from notifier.store.names import NameCache
+from notifier.store.records import Records
 from notifier.store.state import StateStore
 
 
@@ -24,6 +25,7 @@ class Stores(msgspec.Struct, frozen=True):
     state: StateStore
     lanes: Lanes
     names: NameCache
+    records: Records
 
 
 @asynccontextmanager
@@ -33,4 +35,4 @@ async def stores(config: Config, env: Mapping[str, str], clock: Clock) -> AsyncI
     async with open_store(config.store.get_secret_value(), config.directory, env, clock=clock) as redis:
         state = StateStore(redis, keys, clock, history=config.history)
         lanes = Lanes(redis, keys, state.now_us, ledger=config.history)
-        yield Stores(redis, state, lanes, NameCache(redis, keys, state.now_us))
+        yield Stores(redis, state, lanes, NameCache(redis, keys, state.now_us), Records(redis, keys))

@@ -19,6 +19,7 @@ from notifier.models import Delivery, Part, Posted
 from notifier.sinks.contract import Attempt
 from notifier.sinks.preview import PreviewSink, read_by_people
 from notifier.store.names import NameCache
+from notifier.store.records import Records
 from notifier.store.stores import Stores
 from tests.integration.test_alerts_together import employers, trouble
 from tests.support.alerts import rule
@@ -41,7 +42,13 @@ RULES = {
 
 
 def stores(rig) -> Stores:
-    return Stores(rig.redis, rig.store, rig.lanes, NameCache(rig.redis, rig.keys, rig.store.now_us))
+    return Stores(
+        rig.redis,
+        rig.store,
+        rig.lanes,
+        NameCache(rig.redis, rig.keys, rig.store.now_us),
+        Records(rig.redis, rig.keys),
+    )
 
 
 async def know_names(rig, account) -> None:

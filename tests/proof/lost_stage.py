@@ -35,6 +35,7 @@ from notifier.store.client import open_store
 from notifier.store.keys import Keys
 from notifier.store.lanes import Lanes
 from notifier.store.names import NameCache
+from notifier.store.records import Records
 from notifier.store.state import StateStore
 from notifier.store.stores import Stores
 from tests.proof.proxy import Fault, How
@@ -241,7 +242,11 @@ class Worker:
                 async with asyncio.TaskGroup() as parts:
                     parts.create_task(poller.run(self._stop))
                     parts.create_task(dispatcher.run(self._stop, _GRACE))
-                    parts.create_task(worker._sweep(Stores(redis, state, lanes, names), clock, self._stop))
+                    parts.create_task(
+                        worker._sweep(
+                            Stores(redis, state, lanes, names, Records(redis, keys)), clock, self._stop
+                        )
+                    )
             finally:
                 await source.close()
 

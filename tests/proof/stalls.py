@@ -23,6 +23,7 @@ from notifier.poller.loop import OVERDUE_S, Poller
 from notifier.store.keys import Keys
 from notifier.store.lanes import Lanes
 from notifier.store.names import NameCache
+from notifier.store.records import Records
 from notifier.store.state import StateStore
 from notifier.store.stores import Stores
 from tests.proof.spread import spread
@@ -317,7 +318,7 @@ async def _ends(name: str, *, by_error: bool, stage: Stage) -> list[str]:
     keys, redis = Keys("test"), stage.redis
     state = StateStore(redis, keys, stage.rig.still, history=INTERVAL)
     lanes = Lanes(redis, keys, state.now_us, ledger=INTERVAL)
-    stores = Stores(redis, state, lanes, NameCache(redis, keys, state.now_us))
+    stores = Stores(redis, state, lanes, NameCache(redis, keys, state.now_us), Records(redis, keys))
     await state.sync_time()
     others = [pair for part, pair in _PARTS.items() if part != name]
     with mock.patch.object(owner, method, end), stuck(*others[0]), stuck(*others[1]):

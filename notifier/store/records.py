@@ -1,0 +1,78 @@
+"""What happened, for whoever asks afterwards: the history of events and the ledger of attempts.
+
+Both are streams whose ids are the store's time, so a span of time is read without reading what lies outside.
+What cannot be read is passed over: another wrote it, or another release.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from notifier.store.client import translated
+from notifier.store.keys import Keys
+from notifier.store.scripts import Client
+
+_AT_ONCE = 500
+
+
+class Records:
+    """The history and the ledger of one deployment."""
+
+    def __init__(self, redis: Client, keys: Keys) -> None:
+        self._redis = redis
+        self._keys = keys
+
+    def events(self, since: datetime | None, until: datetime | None = None) -> AsyncIterator[dict[str, Any]]:
+        """The events that were committed in a span of time, oldest first."""
+        return self._between(self._keys.history, b"event", since, until)
+
+    def attempts(
+        self, since: datetime | None, until: datetime | None = None
+    ) -> AsyncIterator[dict[str, Any]]:
+        """The attempts that ended in a span of time, oldest first."""
+        return self._between(self._keys.attempts, b"attempt", since, until)
+
+    async def event(self, id_: str) -> dict[str, Any] | None:
+        """One event of the history; the newest are looked through first."""
+        end = "+"
+        while True:
+            with translated("reading the history"):
+                entries = await self._redis.xrevrange(self._keys.history, max=end, count=_AT_ONCE)
+            for entry, fields in entries:
+                end = f"({entry.decode()}"
+                event = _readable(fields.get(b"event"))
+                if event is not None and event.get("data", {}).get("id") == id_:
+                    return event
+            if not entries:
+                return None
+
+    async def _between(
+        self, stream: str, field: bytes, since: datetime | None, until: datetime | None
+    ) -> AsyncIterator[dict[str, Any]]:
+        start, end = _id_of(since, "-"), _id_of(until, "+")
+        while True:
+            with translated("reading what happened"):
+                entries = await self._redis.xrange(stream, min=start, max=end, count=_AT_ONCE)
+            for entry, fields in entries:
+                start = f"({entry.decode()}"
+                record = _readable(fields.get(field))
+                if record is not None:
+                    yield record
+            if not entries:
+                return
+
+
+def _id_of(moment: datetime | None, otherwise: str) -> str:
+    return otherwise if moment is None else str(max(0, int(moment.timestamp() * 1000)))
+
+
+def _readable(text: bytes | None) -> dict[str, Any] | None:
+    try:
+        record = msgspec.json.decode(text or b"")
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    return record if isinstance(record, dict) and isinstance(record.get("data", {}), dict) else None
