@@ -223,7 +223,7 @@ class Dispatcher:
             rng=self._rng,
         )
         if error is None and receipt is not None:
-            said = {"status": receipt.status, "reason": receipt.reason, "link": receipt.link}
+            said = {"status": receipt.status, "reason": receipt.reason, "place": receipt.place}
             outcome = msgspec.structs.replace(outcome, **said)
         posted = receipt.posted if receipt else None
         unsure = claim.may_repeat or (isinstance(error, TemporaryFailure) and error.may_have_arrived)

@@ -22,6 +22,7 @@ COMMANDS = {
     "sandbox": "sandbox",
     "status": "inspect",
     "history": "inspect",
+    "explain": "explain",
     "approve": "inspect",
     "alerts": "alerts",
     "preview": "preview",

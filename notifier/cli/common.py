@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -31,6 +32,7 @@ ConfigOption = Annotated[
         "--config", "-c", envvar="NOTIFIER_CONFIG", help="The configuration file.", show_default=True
     ),
 ]
+CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV, for spreadsheets.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 SinkArgument = Annotated[str, typer.Argument(help="The sink's name.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
@@ -88,6 +90,20 @@ def texts(values: Iterable[Any]) -> set[str]:
 def print_json(value: Any) -> None:
     """One JSON document."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def print_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """A table for spreadsheets: with a header, and no cell that one would take for a formula."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow(
+            [_inert(_cell(value)) if (value := row.get(name)) is not None else "" for name in columns]
+        )
+
+
+def _inert(cell: str) -> str:
+    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
 
 
 def show(rows: Sequence[dict[str, Any]], *, as_json: bool, empty: str) -> None:

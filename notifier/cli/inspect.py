@@ -10,24 +10,42 @@ import typer
 from notifier.cli.common import (
     DEFAULT_CONFIG,
     ConfigOption,
+    CsvOption,
     Failed,
     JsonOption,
     YesOption,
     confirm,
     load_config,
     open_stores,
+    print_csv,
     print_json,
     run_async,
     say,
     show,
     sink_healths,
 )
+from notifier.cli.ledger import with_links
 from notifier.config import Config
 from notifier.core.removals import Held
+from notifier.errors import ConfigError
 from notifier.store.health import SinkHealth
 from notifier.store.state import Meta
 
 _SHOWN_IDS = 20
+_OF_EVENTS = ("time", "type", "employer", "carrier", "from", "to", "entity", "event")
+_OF_ATTEMPTS = (
+    "at",
+    "sink",
+    "key",
+    "id",
+    "type",
+    "attempt",
+    "outcome",
+    "reason",
+    "status",
+    "ms",
+    "permalink",
+)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -114,23 +132,30 @@ def history(
         str | None, typer.Option(help="Only this connection, group connection or milestone.")
     ] = None,
     deliveries: Annotated[bool, typer.Option("--deliveries", help="Show delivery attempts instead.")] = False,
+    as_csv: CsvOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show the committed events, or with --deliveries every attempt to deliver one; newest first."""
+    if as_csv and as_json:
+        raise ConfigError("say either --csv or --json")
     loaded = load_config(config)
     if deliveries:
-        show(run_async(lambda: _attempts(loaded, limit)), as_json=as_json, empty="no attempts yet")
-        return
-    events = run_async(lambda: _events(loaded, limit, entity))
-    if as_json:
-        print_json(events)
-        return
-    show([_event_row(event) for event in events], as_json=False, empty="no events yet")
+        rows = run_async(lambda: _attempts(loaded, limit))
+        columns, empty = list(_OF_ATTEMPTS), "no attempts yet"
+    else:
+        events = run_async(lambda: _events(loaded, limit, entity))
+        rows = events if as_json else [_event_row(event) for event in events]
+        columns, empty = list(_OF_EVENTS), "no events yet"
+    if as_csv:
+        print_csv(rows, columns)
+    else:
+        show(rows, as_json=as_json, empty=empty)
 
 
 async def _attempts(config: Config, limit: int) -> list[dict[str, Any]]:
     async with open_stores(config) as store:
-        return await store.lanes.attempts(newest=limit)
+        newest = await store.lanes.attempts(newest=limit)
+    return await with_links(config, newest)
 
 
 async def _events(config: Config, limit: int, entity: str | None) -> list[dict[str, Any]]:

@@ -41,8 +41,8 @@ class Verdict(StrEnum):
 class Outcome(msgspec.Struct, frozen=True):
     """The verdict on one attempt; ``delay`` is until the next attempt (or probe of the sink).
 
-    ``rest`` is for how long nothing at all is to be sent there, because the receiver asked for it; ``link``
-    leads people to what was delivered.
+    ``rest`` is for how long nothing at all is to be sent there, because the receiver asked for it; ``place``
+    is where a person finds what was delivered.
     """
 
     verdict: Verdict
@@ -51,7 +51,7 @@ class Outcome(msgspec.Struct, frozen=True):
     delay: timedelta = timedelta()
     status: int | None = None
     rest: timedelta = timedelta()
-    link: str = ""
+    place: str = ""
 
 
 def decide(

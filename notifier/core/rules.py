@@ -82,7 +82,7 @@ class Router:
         """Who is owed this event, each sink once, and the owner."""
         taken: dict[str, Owed] = {}
         nameless = []
-        owner = self.owner_of(_traits(event.data))
+        owner = self.owner_of(traits_of_event(event.data))
         told: set[Target] = set()
         for rule in self._rules:
             verdict = rule.when is not None and _verdict(rule.when, event)
@@ -204,12 +204,13 @@ def _filled(template: str, employer: Mapping[str, Any] | None) -> str | None:
 
 def _verdict(when: When, event: Event) -> bool | None:
     """Whether the rule matches; None where everything does but a name that it asks for is not known."""
-    if not _matches_type(when, event.type) or not _matches_move(when, event.data):
+    if not matches_type(when, event.type) or not matches_move(when, event.data):
         return False
-    return selects(when.entity, when, _traits(event.data))
+    return selects(when.entity, when, traits_of_event(event.data))
 
 
-def _traits(data: Mapping[str, Any]) -> Traits:
+def traits_of_event(data: Mapping[str, Any]) -> Traits:
+    """What may be asked of the entity that an event is about."""
     entity, carrier = data.get("entity", {}), data.get("carrier", {})
     connection = data.get("connection", {})
     employer = connection.get("employer", {})
@@ -225,13 +226,15 @@ def _traits(data: Mapping[str, Any]) -> Traits:
     )
 
 
-def _matches_type(when: When, type_: str) -> bool:
+def matches_type(when: When, type_: str) -> bool:
+    """Whether a rule asks for events of this type."""
     if when.type:
         return any(fnmatchcase(type_, glob) for glob in when.type)
     return not is_report(type_)  # what the notifier says of itself is asked for by type
 
 
-def _matches_move(when: When, data: Mapping[str, Any]) -> bool:
+def matches_move(when: When, data: Mapping[str, Any]) -> bool:
+    """Whether what moved is what a rule asks for."""
     before, after = data.get("from"), data.get("to")
     is_move = not is_same_json(before, after)
     exact = (

@@ -36,13 +36,14 @@ class Attempt(msgspec.Struct, frozen=True):
 class Receipt(msgspec.Struct, frozen=True):
     """What a successful attempt left behind: an HTTP status, and where a living message is now.
 
-    ``reason`` is a word for the ledger, where something was taken and not sent; ``link`` leads people to it.
+    ``reason`` is a word for the ledger, where something was taken and not sent; ``place`` is
+    where a person finds it: of a Slack message the channel and its ts.
     """
 
     status: int | None = None
     posted: Posted | None = None
     reason: str = ""
-    link: str = ""
+    place: str = ""
 
 
 class Sink(Protocol):

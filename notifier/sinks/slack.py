@@ -7,10 +7,9 @@ its delivery's id as metadata, by which one whose answer was lost is found again
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from notifier.config.people import is_person
@@ -27,8 +26,6 @@ from notifier.sinks.values import at
 _CHANNEL_ID = re.compile(r"[CGD][A-Z0-9]{7,}", re.ASCII)
 _DIRECT = "D"  # begins the id of a direct message's channel
 _EVENT_TYPE = "clasp_notifier"
-_ASK_HOME_S = 2.0
-_ASK_HOME_EVERY = timedelta(minutes=10)  # where it could not be had
 _LOOKED_AT = 100  # messages, newest first, among which one that may be there is looked for
 
 
@@ -69,8 +66,7 @@ class SlackSink:
         )
         self._people = People(self._api if token is not None else None, deadline)
         self._channel_ids: dict[str, str] = {}  # by the names that messages went to
-        self._home: str | None = None  # the workspace's address, once it is known; '' is none
-        self._ask_after: datetime | None = None
+        self._home: str | None = None  # the workspace's address, once it was asked for; '' is none
 
     async def send(self, delivery: Delivery, attempt: Attempt) -> Receipt:
         """Post the message for an event, once; of a living message, what is new of it."""
@@ -83,8 +79,7 @@ class SlackSink:
                 body, is_repeat=attempt.may_repeat, mentions=await self._mentions(body, delivery, attempt)
             )
             status = await self._api.post(self._webhook_url, _inert(message), attempt.at)
-            return self._receipt(delivery, attempt, status=status)
-        await self._find_home(attempt.at)
+            return _receipt(delivery, attempt, status=status)
         if posted is not None:
             try:
                 if delivery.part is Part.ROOT:
@@ -126,14 +121,14 @@ class SlackSink:
         if found is not None and delivery.part is Part.ROOT:  # what it shows may be of an earlier version
             return await self._edit(delivery, attempt, Posted(*found, version=0))
         if found is not None:
-            return self._receipt(delivery, attempt, *found)
+            return _receipt(delivery, attempt, *found)
         is_repeat = attempt.may_repeat and not has_looked
         body = body_of(delivery)
         metadata = {"event_type": _EVENT_TYPE, "event_payload": {"id": delivery.id}}
         arguments: dict[str, Any] = {"channel": channel, "metadata": metadata}
         mentions = await self._mentions(body, delivery, attempt)
         if thread is None:
-            previous = self._address(attempt.previous)
+            previous = await self._address(attempt.previous)
             message = render(body, previous=previous, is_repeat=is_repeat, mentions=mentions, missed=missed)
             arguments |= _inert(message)
         else:
@@ -144,13 +139,13 @@ class SlackSink:
         if not isinstance(where, str) or not isinstance(ts, str):
             where = ts = ""
         self._channel_ids[channel] = where
-        return self._receipt(delivery, attempt, where, ts)
+        return _receipt(delivery, attempt, where, ts)
 
     async def _edit(self, delivery: Delivery, attempt: Attempt, posted: Posted) -> Receipt:
         """Change a message that was posted. It mentions nobody: what is new is said beside it."""
         person = delivery.target
         is_missed = person is not None and is_person(person) and not posted.channel.startswith(_DIRECT)
-        previous = self._address(attempt.previous)
+        previous = await self._address(attempt.previous)
         message = render(body_of(delivery), previous=previous, missed=person if is_missed else None)
         arguments = {
             "channel": posted.channel,
@@ -161,7 +156,7 @@ class SlackSink:
             "link_names": False,
         }
         await self._api.call("chat.update", arguments, channel=posted.channel, now=attempt.at)
-        return self._receipt(delivery, attempt, posted.channel, posted.ts)
+        return _receipt(delivery, attempt, posted.channel, posted.ts)
 
     async def _mentions(self, body: Any, delivery: Delivery, attempt: Attempt) -> str:
         """Whom a message mentions: only where it is news, not where one that was lost is posted anew."""
@@ -189,23 +184,22 @@ class SlackSink:
                 return (where, message["ts"]), True
         return None, thread is None or answer.get("has_more") is not True  # threads: the oldest come first
 
-    async def _find_home(self, now: datetime) -> None:
-        """Ask for the workspace's address, before anything is posted: a message is worth more than links."""
-        if self._home is not None or (self._ask_after and now < self._ask_after):
-            return
-        self._ask_after = now + _ASK_HOME_EVERY
-        try:
-            async with asyncio.timeout(min(_ASK_HOME_S, self.deadline.total_seconds() / 4)):
-                home = (await self._api.call("auth.test", {})).get("url")
-        except (DeliveryError, TimeoutError):
-            return
-        self._home = home.rstrip("/") if isinstance(home, str) and home.startswith("https://") else ""
-
-    def _address(self, posted: Posted | None) -> str | None:
+    async def _address(self, posted: Posted | None) -> str | None:
         """The address of a message; None where it is not known."""
-        if posted is None or not posted.ts or not self._home:
+        if posted is None or not posted.ts:
             return None
-        return f"{self._home}/archives/{posted.channel}/p{posted.ts.replace('.', '')}"
+        try:
+            return await self.address(f"{posted.channel}/{posted.ts}")
+        except DeliveryError:
+            return None  # the message is worth more than its link
+
+    async def address(self, place: str) -> str | None:
+        """The permalink of a message, from the place that its receipt told; None where there is none."""
+        channel, _, ts = place.partition("/")
+        if self._home is None:
+            home = (await self._api.call("auth.test", {})).get("url")
+            self._home = home.rstrip("/") if isinstance(home, str) and home.startswith("https://") else ""
+        return f"{self._home}/archives/{channel}/p{ts.replace('.', '')}" if self._home else None
 
     async def probe(self) -> str:
         """Who the token belongs to, and whether the channel is there, as far as that can be asked."""
@@ -228,14 +222,6 @@ class SlackSink:
         channel = info.get("channel")
         return f"{told}; {self._verified(channel if isinstance(channel, dict) else {})}"
 
-    def _receipt(
-        self, delivery: Delivery, attempt: Attempt, channel: str = "", ts: str = "", *, status: int = 200
-    ) -> Receipt:
-        """Of a living message it says where that is."""
-        posted = Posted(channel, ts, attempt.version)
-        link = self._address(posted) or ""
-        return Receipt(status, posted if delivery.part is Part.ROOT else None, link=link)
-
     async def close(self) -> None:
         """Nothing: the sessions are shared, and closed by whoever made them."""
 
@@ -245,6 +231,14 @@ class SlackSink:
         if channel.get("is_member"):
             return f"it is a member of {self._channel}"
         return f"it is no member of {self._channel}: /invite it there, unless it has chat:write.public"
+
+
+def _receipt(
+    delivery: Delivery, attempt: Attempt, channel: str = "", ts: str = "", *, status: int = 200
+) -> Receipt:
+    """Where it was posted; of a living message for the next time as well."""
+    posted = Posted(channel, ts, attempt.version) if delivery.part is Part.ROOT else None
+    return Receipt(status, posted, place=f"{channel}/{ts}" if ts else "")
 
 
 def _id_of(message: Mapping[str, Any]) -> Any:

@@ -172,8 +172,8 @@ class Lanes:
             "status": outcome.status,
             "ms": took_ms,
         }
-        if outcome.link:
-            record["link"] = outcome.link
+        if outcome.place:
+            record["place"] = outcome.place
         letter = b""
         if outcome.verdict is Verdict.DEAD:
             letter = _json.encode(

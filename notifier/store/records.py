@@ -12,11 +12,24 @@ from typing import Any
 
 import msgspec
 
+from notifier.models import Delivery
 from notifier.store.client import translated
+from notifier.store.formats import iso_of
 from notifier.store.keys import Keys
 from notifier.store.scripts import Client
 
 _AT_ONCE = 500
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """How many stand before a delivery in its lane, and when the first of them is sent next.
+
+    ``is_under_way``: the first is being sent; it counts as failed if nothing is heard by then.
+    """
+
+    before: int
+    next_at: str
+    is_under_way: bool
 
 
 class Records:
@@ -50,6 +63,21 @@ class Records:
             if not entries:
                 return None
 
+    async def waiting(self, sink: str, connection: str, id_: str) -> Waiting | None:
+        """Where a delivery about a connection waits, looked for in all lanes that may have it."""
+        lanes = self._keys.lanes(sink)
+        with translated("reading lanes"):
+            known = await self._redis.zrange(lanes, 0, -1, withscores=True)
+        for key, score in known:
+            if not key.startswith(connection.encode()):
+                continue
+            with translated("reading a lane"):
+                values = await self._redis.lrange(self._keys.lane(sink, key.decode()), 0, -1)
+            for before, value in enumerate(values):
+                if _id_in(value) == id_:
+                    return Waiting(before, iso_of(int(score)), is_under_way=int(score) % 2 == 1)
+        return None
+
     async def _between(
         self, stream: str, field: bytes, since: datetime | None, until: datetime | None
     ) -> AsyncIterator[dict[str, Any]]:
@@ -76,3 +104,11 @@ def _readable(text: bytes | None) -> dict[str, Any] | None:
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
     return record if isinstance(record, dict) and isinstance(record.get("data", {}), dict) else None
+
+
+def _id_in(value: bytes) -> Any:
+    """The id of a delivery as it lies in a lane (see claim.lua)."""
+    try:
+        return msgspec.json.decode(value.partition(b"\n")[2], type=Delivery).id
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None

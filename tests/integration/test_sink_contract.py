@@ -25,8 +25,6 @@ from tests.unit.test_sink_slack_message import group_event
 ATTEMPT = Attempt(1, datetime(2026, 11, 23, 22, 0, tzinfo=UTC))
 DELIVERY = Delivery("evt_1", "group_connection.status_changed", "rule", json.dumps(group_event()))
 
-ASKED = 2  # times at most: Slack is asked for its address before something is posted
-
 
 class World:
     """A receiver of each kind, and the configuration of a sink for it."""
@@ -117,7 +115,7 @@ async def test_a_probe_sends_nothing_and_says_one_line(world, capsys):
 
 
 async def test_a_receiver_that_never_answers_ends_at_the_deadline(remote):
-    remote.receiver.script = [Raw(hang=True)] * ASKED
+    remote.receiver.script = [Raw(hang=True)]
     config = remote.config(root=f"http://127.0.0.1:{remote.receiver.port}")
     async with built(config, timeout="200ms") as sinks:
         with pytest.raises(TemporaryFailure) as raised:
@@ -137,8 +135,9 @@ async def test_nobody_listening_is_said_of_the_sink(remote):
     [300, 301, 302, 303, 305, 307, 308, 400, 401, 403, 404, 408, 410, 413, 422, 425, 429, 500, 502, 503, 504],
 )
 async def test_no_failure_shows_a_secret_and_every_one_has_a_bounded_reason(remote, status):
-    said = f"HTTP/1.1 {status} hush\r\nContent-Length: 4\r\nLocation: /hush\r\n\r\nhush"
-    remote.receiver.script = [Raw(said.encode())] * ASKED
+    remote.receiver.script = [
+        Raw(f"HTTP/1.1 {status} hush\r\nContent-Length: 4\r\nLocation: /hush\r\n\r\nhush".encode())
+    ]
     config = remote.config(root=f"http://127.0.0.1:{remote.receiver.port}")
     async with built(config) as sinks:
         with pytest.raises(DeliveryError) as raised:
@@ -155,7 +154,7 @@ async def test_no_failure_shows_a_secret_and_every_one_has_a_bounded_reason(remo
 
 
 async def test_a_cancelled_attempt_lets_go_at_once(remote):
-    remote.receiver.script = [Raw(hang=True)] * ASKED
+    remote.receiver.script = [Raw(hang=True)]
     config = remote.config(root=f"http://127.0.0.1:{remote.receiver.port}")
     async with built(config) as sinks:
         attempt = asyncio.create_task(sinks["mine"].send(DELIVERY, ATTEMPT))

@@ -70,7 +70,7 @@ async def fault(sink: SlackSink, delivery: Delivery = DELIVERY) -> DeliveryError
 
 
 async def test_posts_a_message_that_can_be_recognised_and_notifies_nobody(slack, bot):
-    assert await bot().send(DELIVERY, ATTEMPT) == Receipt(200)
+    assert await bot().send(DELIVERY, ATTEMPT) == Receipt(200, place="C0000000001/1700000000.000001")
     (message,) = slack.messages
     assert message["channel"] == "#carrier-ops"
     assert "Acme Corp · Guardian needs attention" in message["text"]
