@@ -75,7 +75,7 @@ def routes(config: Config, sinks: Mapping[str, Sink]) -> dict[str, Route]:
 def _schedule(sink: SinkConfig) -> tuple[timedelta, ...]:
     if sink.retry is not None:
         return sink.retry
-    return SLACK_SCHEDULE if sink.type == "slack" else WEBHOOK_SCHEDULE
+    return SLACK_SCHEDULE if sink.is_for_people else WEBHOOK_SCHEDULE
 
 
 def settings(config: Config) -> Settings:

@@ -97,7 +97,7 @@ def resync(sink: SinkArgument, config: ConfigOption = DEFAULT_CONFIG, *, yes: Ye
 
 def _need_programs(config: Config, sink: str) -> None:
     need_sink(config, sink)
-    if config.sinks[sink].type == "slack":
+    if config.sinks[sink].is_for_people:
         raise ConfigError(f'"{sink}" tells people what lasts; this is for sinks that take events')
 
 

@@ -24,7 +24,14 @@ from notifier.config.model import Config, GuardsConfig, HttpConfig, SourceConfig
 from notifier.config.owners import OwnersConfig
 from notifier.config.rules import RuleConfig, Selection, Target, When, While, is_among, parse_target
 from notifier.config.schema import json_schema
-from notifier.config.sinks import ConsoleConfig, SinkConfig, SlackConfig, WebhookConfig
+from notifier.config.sinks import (
+    ConsoleConfig,
+    MessageSettings,
+    SinkConfig,
+    SinkSettings,
+    SlackConfig,
+    WebhookConfig,
+)
 from notifier.config.words import EVENT_TYPES, REPORT_TYPES
 
 __all__ = [
@@ -40,10 +47,12 @@ __all__ = [
     "DigestConfig",
     "GuardsConfig",
     "HttpConfig",
+    "MessageSettings",
     "OwnersConfig",
     "RuleConfig",
     "Selection",
     "SinkConfig",
+    "SinkSettings",
     "SlackConfig",
     "SourceConfig",
     "Target",

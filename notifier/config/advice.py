@@ -13,6 +13,7 @@ from typing import Any
 from notifier.config.model import Config
 from notifier.config.people import OWNER
 from notifier.config.rules import RuleConfig, Selection, Target, When, While, is_among
+from notifier.config.sinks import MessageSettings
 from notifier.config.words import EVENT_TYPES, REPORT_TYPES
 from notifier.models import TRACKED, Kind
 
@@ -50,8 +51,8 @@ def _rules(config: Config) -> Iterator[str]:
 
 def _unread(config: Config, rule: RuleConfig) -> Iterator[str]:
     """Why nobody reads the title and message of a rule, if so."""
-    if all(config.sinks[target.sink].type != "slack" for target in (*rule.notify, *rule.fallback)):
-        yield '"title" and "message" are for sinks of type slack, and it names none'
+    if all(not config.sinks[target.sink].is_for_people for target in (*rule.notify, *rule.fallback)):
+        yield '"title" and "message" are for sinks for people, and it names none'
     if rule.when is not None and _asked_types(rule.when) <= _REPORTS:
         yield "what the notifier says of itself is told in other words than those of a rule"
 
@@ -187,7 +188,7 @@ def _hides(config: Config, other: RuleConfig, rule: RuleConfig, target: Target) 
         return is_named and covers(other.when, rule.when)
     if other.while_ is None or rule.while_ is None or target not in other.notify:
         return False
-    if target.sink != OWNER and config.sinks[target.sink].type != "slack":
+    if target.sink != OWNER and not config.sinks[target.sink].is_for_people:
         return False  # a program hears of every alert
     return _is_sooner(other, rule) and _covers(other.while_, rule.while_)
 
@@ -242,7 +243,7 @@ def _sinks(config: Config) -> Iterator[str]:
     for index, rule in enumerate(config.rules):
         for target in rule.notify if rule.when is not None else ():
             sink = config.sinks.get(target.sink)
-            if sink is not None and sink.type == "slack" and sink.active is not None:
+            if isinstance(sink, MessageSettings) and sink.active is not None:
                 yield (
                     f'{_who(index, rule)} has "when", so it speaks at any time: '
                     f'the hours of the sink "{target.sink}" are for alerts, of rules with "while"'

@@ -14,11 +14,12 @@ from notifier.config import later
 from notifier.config.calendars import CalendarConfig
 from notifier.config.digests import DigestConfig
 from notifier.config.document import ListNode, MapNode, Node, Path, Problem, Scalar
+from notifier.config.kinds import UnusableKind, kind_of, known_types
 from notifier.config.model import Config, GuardsConfig, HttpConfig, SourceConfig
 from notifier.config.owners import OwnersConfig
 from notifier.config.rules import RuleConfig, When, While
-from notifier.config.sinks import ActiveConfig, ConsoleConfig, SlackConfig, WebhookConfig
-from notifier.config.words import SINK_TYPES, UnknownWord, closest, nearest, shown
+from notifier.config.sinks import ActiveConfig, ConsoleConfig, SinkSettings, SlackConfig, WebhookConfig
+from notifier.config.words import UnknownWord, closest, nearest, shown
 
 SINK_MODELS: Mapping[str, type[BaseModel]] = {
     "slack": SlackConfig,
@@ -91,7 +92,7 @@ class _Place:
 
 def _without_tag(loc: Path) -> Path:
     is_tagged = loc[:1] == ("sinks",) and loc[_SINK_TAG_AT : _SINK_TAG_AT + 1] in {
-        (tag,) for tag in SINK_TYPES
+        (tag,) for tag in known_types()
     }
     return (*loc[:_SINK_TAG_AT], *loc[_SINK_TAG_AT + 1 :]) if is_tagged else loc
 
@@ -152,8 +153,8 @@ def _unknown_sink_type(place: _Place) -> str:
     if isinstance(word, str) and word in later.SINK_TYPES:
         return later.SINK_TYPES[word]
     if not isinstance(word, str):
-        return "expected a type of sink; known: " + ", ".join(SINK_TYPES)
-    return _words_of(UnknownWord("type of sink", word, SINK_TYPES), place)
+        return "expected a type of sink; known: " + ", ".join(known_types())
+    return _words_of(UnknownWord("type of sink", word, known_types()), place)
 
 
 def _unknown_key(root: MapNode, path: Path) -> str:
@@ -169,13 +170,24 @@ def keys(model: type[BaseModel]) -> list[str]:
     return [field.alias or name for name, field in model.model_fields.items() if name not in _NOT_KEYS]
 
 
+def _settings(kind: str) -> type[BaseModel]:
+    """The model of a kind of sink; of one that nobody knows, what all of them take."""
+    if kind in SINK_MODELS:
+        return SINK_MODELS[kind]
+    try:
+        brought = kind_of(kind)
+    except UnusableKind:
+        brought = None
+    return brought.settings if brought else SinkSettings
+
+
 def _level(root: MapNode, path: Path) -> tuple[type[BaseModel], Mapping[str, str]]:
     """The model that stands at a path, and the keys that later releases know there."""
     match path:
         case ("sinks", str()):
             sink = _Place(root, (*path, "type")).node
             kind = sink.value if isinstance(sink, Scalar) else None
-            return SINK_MODELS.get(str(kind), ConsoleConfig), later.SINK
+            return _settings(str(kind)), later.SINK
         case ("sinks", str(), "active"):
             return ActiveConfig, {}
         case ("rules", int()):

@@ -15,9 +15,9 @@ TOP: Mapping[str, str] = {
 SINK: Mapping[str, str] = {
     "tls": '"tls" is for sinks that are reached over the network',
     "proxy": '"proxy" is for sinks that are reached over the network',
-    "active": '"active" is for sinks of type slack; programs are told at any time',
+    "active": '"active" is for sinks for people; programs are told at any time',
     "min_severity": f'"min_severity" is {_RELEASE}; choose with rules which sink gets what',
-    "mode": '"mode" is for sinks of type slack and webhook; a console only writes anyway',
+    "mode": '"mode" is for sinks that send something elsewhere; a console only writes anyway',
 }
 WHEN: Mapping[str, str] = {
     key: f'"{key}" is a key of "while"; "when" has "to" and "not_to"'
@@ -28,7 +28,6 @@ WHILE: Mapping[str, str] = {
     for key in ("type", "from", "to", "not_from", "not_to", "field")
 }
 SINK_TYPES: Mapping[str, str] = {
-    "command": f'sinks of type "command" are {_RELEASE}',
-    "mail": f'sinks of type "mail" are {_RELEASE}',
-    "email": f'sinks of type "email" are {_RELEASE}',
+    "mail": 'there are no sinks of type "mail"; use type: apprise with a mailto: URL',
+    "email": 'there are no sinks of type "email"; use type: apprise with a mailto: URL',
 }

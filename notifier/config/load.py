@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 from notifier.config import explain, references
 from notifier.config.document import MapNode, Problem, parse, plain
 from notifier.config.interpolate import interpolate
+from notifier.config.kinds import SinkKind, UnusableKind, config_model, kinds_of
 from notifier.config.model import Config
 from notifier.config.words import nearest, path_text
 from notifier.errors import ConfigError
@@ -58,11 +59,14 @@ class ConfigFile:
 def _validate(root: MapNode, data: dict[str, Any], directory: Path) -> tuple[Config | None, list[Problem]]:
     config: Config | None = None
     errors: list[ErrorDetails] = []
+    kinds, unusable = _kinds(data, root)
     try:
-        config = Config.model_validate({**data, "directory": directory})
+        config = config_model(kinds).model_validate({**data, "directory": directory})
     except ValidationError as error:  # raised again elsewhere: this one's text may hold what must not be told
         errors = error.errors(include_url=False, include_input=False)
-    found = explain.problems(errors, root)
+    found = [*unusable, *explain.problems(errors, root)]
+    unclear = {problem.path for problem in unusable}
+    found = [problem for problem in found if problem in unusable or problem.path not in unclear]
     if "directory" in data:
         line = root.lines["directory"]
         found.append(
@@ -70,6 +74,19 @@ def _validate(root: MapNode, data: dict[str, Any], directory: Path) -> tuple[Con
         )
     found += [explain.finding(root, place, error) for place, error in references.check(data)]
     return config, found
+
+
+def _kinds(data: Mapping[str, Any], root: MapNode) -> tuple[dict[str, SinkKind], list[Problem]]:
+    """The kinds of sinks that packages bring and this file names, and those that cannot be used."""
+    sinks = data.get("sinks")
+    kinds: dict[str, SinkKind] = {}
+    problems: list[Problem] = []
+    for name, sink in sinks.items() if isinstance(sinks, dict) else ():
+        try:
+            kinds |= kinds_of([sink.get("type")] if isinstance(sink, dict) else [])
+        except UnusableKind as error:
+            problems.append(explain.finding(root, ("sinks", name, "type"), error))
+    return kinds, problems
 
 
 def _is_within(problem: Problem, unclear: Iterable[tuple[str | int, ...]]) -> bool:

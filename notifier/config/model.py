@@ -113,7 +113,7 @@ class GuardsConfig(Model):
 
 
 def _every_message_sink(data: Mapping[str, Any]) -> tuple[Target, ...]:
-    return tuple(Target(name) for name, sink in data.get("sinks", {}).items() if sink.type == "slack")
+    return tuple(Target(name) for name, sink in data.get("sinks", {}).items() if sink.is_for_people)
 
 
 class Config(Model):
@@ -167,9 +167,7 @@ class Config(Model):
     @property
     def in_preview(self) -> tuple[str, ...]:
         """The sinks that send nothing and write what they would send."""
-        return tuple(
-            name for name, sink in self.sinks.items() if sink.type != "console" and sink.mode == "preview"
-        )
+        return tuple(name for name, sink in self.sinks.items() if sink.is_preview)
 
     directory: SkipJsonSchema[Path] = Path()
     """Not a key: the directory of the file, from which `embedded:DIR` is read."""

@@ -91,7 +91,7 @@ def _slack(path: Path, sink: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _active(path: Path, sink: Mapping[str, Any], calendars: Any) -> Iterator[Finding]:
     active = sink.get("active")
-    if sink.get("type") != "slack":
+    if sink.get("type") in ("webhook", "console"):
         return  # it is no key there
     if isinstance(active, str):
         yield from _calendar(path, active, _mapping(calendars))

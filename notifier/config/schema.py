@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from notifier.config.durations import format_duration
 from notifier.config.fields import DURATION_PATTERN, PERCENTAGE_PATTERN
-from notifier.config.model import Config
+from notifier.config.kinds import config_model, kinds_of, known_types
 
 _VARIABLE = {"type": "string", "pattern": r"\$\{"}
 _TYPED = ("integer", "number", "boolean")
@@ -21,8 +21,8 @@ _OUTER = ("description", "default")
 
 
 def json_schema() -> dict[str, Any]:
-    """The schema, JSON Schema 2020-12."""
-    schema = _loosened(Config.model_json_schema())
+    """The schema, JSON Schema 2020-12, with every kind of sink that is installed."""
+    schema = _loosened(config_model(kinds_of(known_types())).model_json_schema())
     schema["required"] = [*schema["required"], "sinks", "rules"]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, WithJsonSchema
 
@@ -90,8 +90,14 @@ Excluded = Annotated[
 Headers = dict[Annotated[str, BeforeValidator(_header)], Annotated[SecretStr, secret_from(_header_value)]]
 
 
-class _Sink(Model):
-    """What all sinks take."""
+class SinkSettings(Model):
+    """What all sinks take. A kind of sink adds its own keys, and ``type``, a ``Literal`` of its name.
+
+    ``is_for_people``: it gets messages for people, not events for programs. ``can_edit``: a message can be
+    changed there once it was posted, and replied to.
+    """
+
+    is_for_people: ClassVar[bool] = False
 
     timeout: PositiveDuration = timedelta(seconds=15)
     """One attempt may take so long, from the look-up of the name to the last byte of the answer."""
@@ -108,26 +114,31 @@ class _Sink(Model):
     retry: tuple[Duration, ...] | None = Field(default=None, max_length=1000)
     """Delays before the second and each later attempt, in place of the built-in schedule."""
 
+    @property
+    def can_edit(self) -> bool:
+        """Whether a message can be changed there once it was posted."""
+        return False
+
+    @property
+    def is_preview(self) -> bool:
+        """Whether it writes what it would send, and sends nothing."""
+        return False
+
     def files(self, directory: Path) -> tuple[Path, ...]:  # noqa: ARG002 - others have some
         """The files that it is built from, beside the configuration."""
         return ()
 
 
-class _Remote(_Sink):
-    """What sinks that are reached over the network take."""
+class LiveSettings(SinkSettings):
+    """What sinks take that send something elsewhere."""
 
     mode: Mode = "live"
     """`preview`: write to standard output what would be sent, and send nothing."""
 
-    tls: TlsConfig = TlsConfig()
-    """Certificates of your own."""
-
-    proxy: Annotated[Proxy | None, BeforeValidator(optional)] = None
-    """The HTTP proxy to go through, `http://proxy.internal:3128`. None is taken from the environment."""
-
-    def files(self, directory: Path) -> tuple[Path, ...]:
-        """Those of its certificates."""
-        return tuple(directory / name for name in (self.tls.ca, self.tls.certificate, self.tls.key) if name)
+    @property
+    def is_preview(self) -> bool:
+        """Whether it writes what it would send, and sends nothing."""
+        return self.mode == "preview"
 
 
 def _as_keys(value: Any) -> Any:
@@ -147,7 +158,30 @@ class ActiveConfig(Model):
     """`critical`: alerts of rules with this severity are told at any time."""
 
 
-class SlackConfig(_Remote):
+class MessageSettings(LiveSettings):
+    """What sinks for people take."""
+
+    is_for_people: ClassVar[bool] = True
+
+    active: Annotated[ActiveConfig | None, BeforeValidator(_as_keys)] = None
+    """A calendar: when alerts may disturb. What happens outside its hours is told in one message after."""
+
+
+class _Remote(LiveSettings):
+    """What sinks take that are reached over the network."""
+
+    tls: TlsConfig = TlsConfig()
+    """Certificates of your own."""
+
+    proxy: Annotated[Proxy | None, BeforeValidator(optional)] = None
+    """The HTTP proxy to go through, `http://proxy.internal:3128`. None is taken from the environment."""
+
+    def files(self, directory: Path) -> tuple[Path, ...]:
+        """Those of its certificates."""
+        return tuple(directory / name for name in (self.tls.ca, self.tls.certificate, self.tls.key) if name)
+
+
+class SlackConfig(_Remote, MessageSettings):
     """Messages for people, with a bot's token or an incoming webhook."""
 
     type: Literal["slack"]
@@ -168,8 +202,10 @@ class SlackConfig(_Remote):
     rate: Rate | None = 1.0
     """At most so many messages a second. Slack allows about one a second in a channel."""
 
-    active: Annotated[ActiveConfig | None, BeforeValidator(_as_keys)] = None
-    """A calendar: when alerts may disturb. What happens outside its hours is told in one message after."""
+    @property
+    def can_edit(self) -> bool:
+        """What a bot posted, it can change."""
+        return self.token is not None
 
 
 class WebhookConfig(_Remote):
@@ -203,7 +239,7 @@ class WebhookConfig(_Remote):
     """At most so many requests at once. Events of one connection always go one after the other."""
 
 
-class ConsoleConfig(_Sink):
+class ConsoleConfig(SinkSettings):
     """One JSON object a line on standard output."""
 
     type: Literal["console"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from notifier.config import Config, parse_target
+from notifier.config import Config, MessageSettings, parse_target
 from notifier.core.alerts import Alert
 from notifier.core.conditions import calendar_of
 
@@ -50,7 +50,7 @@ class Quiet:
         self._sinks = {
             name: (calendar_of(config.calendars[sink.active.calendar]), sink.active.except_)
             for name, sink in config.sinks.items()
-            if sink.type == "slack" and sink.active is not None
+            if isinstance(sink, MessageSettings) and sink.active is not None
         }
         self._severities: dict[str, str] = {rule.name: rule.severity for rule in config.rules}
 

@@ -52,8 +52,8 @@ class Router:
         self._rules = config.rules
         self._self_reports = config.self_reports
         self._exclude = {name: frozenset(sink.exclude) for name, sink in config.sinks.items()}
-        self.for_people = {name for name, sink in config.sinks.items() if sink.type == "slack"}
-        self._living = {name for name, sink in config.sinks.items() if sink.type == "slack" and sink.token}
+        self.for_people = {name for name, sink in config.sinks.items() if sink.is_for_people}
+        self._living = {name for name, sink in config.sinks.items() if sink.can_edit}
         self._links = config.links
         self.owners = Owners() if config.owners else None
         self._reach = _reach(config)

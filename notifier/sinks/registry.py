@@ -1,7 +1,6 @@
-"""The sinks of a configuration, built. The only module here that knows the configuration's models.
+"""The sinks of a configuration, built.
 
-A new kind of sink is a file with a class that keeps ``contract.Sink``, a model in the configuration, and a
-case here.
+A new kind of sink is a module of its own, and a line in ``pyproject.toml`` that registers it (docs/sinks.md).
 """
 
 from __future__ import annotations
@@ -13,11 +12,15 @@ from pathlib import Path
 
 from yarl import URL
 
-from notifier.config import Config, SinkConfig
+from notifier.config import Config, SinkSettings
+from notifier.config.kinds import kind_of
 from notifier.config.sinks import ConsoleConfig, SlackConfig, WebhookConfig
+from notifier.errors import ConfigError
 from notifier.sinks.certificates import context_of
 from notifier.sinks.console import ConsoleSink
 from notifier.sinks.contract import Sink
+from notifier.sinks.oneway import OneWay
+from notifier.sinks.plugin import Place
 from notifier.sinks.preview import PreviewSink
 from notifier.sinks.session import Access, Private, Sessions
 from notifier.sinks.slack import SlackSink
@@ -39,10 +42,10 @@ async def build_sinks(config: Config, sessions: Sessions | None = None) -> Async
         await own.close()
 
 
-def build(name: str, config: SinkConfig, sessions: Sessions, directory: Path) -> Sink:
+def build(name: str, config: SinkSettings, sessions: Sessions, directory: Path) -> Sink:
     """One sink; ``directory`` is where the files that it names are. Raises ``ConfigError``."""
-    if config.type != "console" and config.mode == "preview":
-        return PreviewSink(name, is_for_people=config.type == "slack", deadline=config.timeout)
+    if config.is_preview:
+        return PreviewSink(name, is_for_people=config.is_for_people, deadline=config.timeout)
     match config:
         case WebhookConfig():
             return WebhookSink(
@@ -68,6 +71,17 @@ def build(name: str, config: SinkConfig, sessions: Sessions, directory: Path) ->
             )
         case ConsoleConfig():
             return ConsoleSink(name, deadline=config.timeout)
+        case _:
+            return _brought(name, config, Place(sessions, directory))
+
+
+def _brought(name: str, config: SinkSettings, place: Place) -> Sink:
+    """A sink of a kind that a package brings."""
+    kind = kind_of(str(getattr(config, "type", "")))
+    if kind is None:
+        raise ConfigError(f"sinks.{name}.type: no package brings this kind of sink any more")
+    sink: Sink = kind.build(name, config, place)
+    return OneWay(sink) if config.is_for_people and not config.can_edit else sink
 
 
 def _access(

@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from notifier.clock import Clock
-from notifier.config import Config, ConfigFile, SinkConfig
+from notifier.config import Config, ConfigFile, SinkSettings
 from notifier.config.files import Mark, mark_of
 from notifier.errors import ConfigError
 
@@ -28,7 +28,7 @@ _log = structlog.get_logger()
 class Renewed(msgspec.Struct, frozen=True):
     """What is to be used from now on: sinks by name, and the source's key (None: as before)."""
 
-    sinks: dict[str, SinkConfig]
+    sinks: dict[str, SinkSettings]
     api_key: str | None
 
 

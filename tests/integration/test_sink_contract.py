@@ -4,129 +4,129 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import traceback
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-from pydantic import TypeAdapter
 
-from notifier.config.sinks import SinkConfig
 from notifier.errors import DeliveryError, SinkFault, TemporaryFailure
-from notifier.models import Delivery
-from notifier.sinks.contract import Attempt, Receipt
-from notifier.sinks.registry import build_sinks
+from notifier.sinks.contract import Attempt
+from notifier.testing import AT, CONTRACT, Case, built, event
 from tests.doubles.receiver import Raw, running_receiver
 from tests.doubles.slack import TOKEN, running_slack
-from tests.unit.test_sink_slack_message import group_event
 
-ATTEMPT = Attempt(1, datetime(2026, 11, 23, 22, 0, tzinfo=UTC))
-DELIVERY = Delivery("evt_1", "group_connection.status_changed", "rule", json.dumps(group_event()))
+ATTEMPT = Attempt(1, AT)
+SECRETS = ("hush", TOKEN, "aGVsbG8", "services/")
+KINDS = [
+    "console",
+    "webhook",
+    "webhook as clasp",
+    "webhook as cloudevents",
+    "slack",
+    "slack-hook",
+    "webhook in preview",
+    "slack in preview",
+    "command",
+    "apprise",
+]
+REMOTE = ["webhook", "webhook as clasp", "slack", "slack-hook"]
+#: A program for each event: it notes that it was run, and then does as its first argument says.
+PROGRAM = """
+import sys, time
+event = sys.stdin.read()
+with open("told", "a") as told: told.write(".")
+if sys.argv[1:] == ["hang"]: time.sleep(60)
+"""
 
 
-class World:
+class World(Case):
     """A receiver of each kind, and the configuration of a sink for it."""
 
-    def __init__(self, kind: str, receiver, slack) -> None:
-        self.kind, self.receiver, self.slack = kind, receiver, slack
+    def __init__(self, kind: str, receiver, slack, directory: Path) -> None:
+        self.kind, self.receiver, self.slack, self.directory = kind, receiver, slack, directory
+        self.type = kind.partition(" ")[0].partition("-")[0]
+        self.printed = lambda: ""
+        self._lines = 0
+        (directory / "program.py").write_text(PROGRAM)
 
-    def config(self, *, root: str | None = None) -> dict:
+    def settings(self, root: str | None = None, *, mood: str = "tell") -> dict:
         at = root or f"http://127.0.0.1:{self.receiver.port}"
         slack = root or self.slack.url
-        configs = {
-            "console": {"type": "console"},
-            "webhook": {
-                "type": "webhook",
-                "url": f"{at}/in?token=hush",
-                "secrets": ["whsec_aGVsbG8gd29ybGQ="],
-                "allow_private_addresses": True,
-                "headers": {"Authorization": "Basic hush"},
-            },
-            "slack": {"type": "slack", "token": TOKEN, "channel": "#carrier-ops", "api_url": f"{slack}/api"},
-            "slack-hook": {"type": "slack", "webhook_url": f"{slack}/services/hush"},
+        webhook = {
+            "url": f"{at}/in?token=hush",
+            "secrets": ["whsec_aGVsbG8gd29ybGQ="],
+            "allow_private_addresses": True,
+            "headers": {"Authorization": "Basic hush"},
         }
         kind, _, mode = self.kind.partition(" in ")
         kind, _, shape = kind.partition(" as ")
-        return {**configs[kind], **({"mode": mode} if mode else {}), **({"format": shape} if shape else {})}
+        found = {
+            "console": {},
+            "webhook": webhook,
+            "slack": {"token": TOKEN, "channel": "#carrier-ops", "api_url": f"{slack}/api"},
+            "slack-hook": {"webhook_url": f"{slack}/services/hush"},
+            "command": {"command": [sys.executable, "program.py", mood], "environment": {"TOKEN": "hush"}},
+            "apprise": {"urls": [f"json://user:hush@{at.partition('//')[2]}/in"]},
+        }[kind]
+        return {**found, **({"mode": mode} if mode else {}), **({"format": shape} if shape else {})}
+
+    def told(self) -> int:
+        self._lines += len(self.printed().splitlines())
+        program = self.directory / "told"
+        count = len(program.read_text()) if program.exists() else 0
+        return len(self.receiver.requests) + len(self.slack.messages) + self._lines + count
+
+    def silent(self) -> dict | None:
+        if self.kind == "command":
+            return self.settings(mood="hang")
+        if self.kind not in REMOTE:
+            return None
+        self.receiver.script = [Raw(hang=True)] * 10
+        return self.settings(f"http://127.0.0.1:{self.receiver.port}")
+
+    def heard(self) -> int:
+        return self.told()
+
+    def away(self) -> dict | None:
+        if self.kind == "command":
+            return {**self.settings(), "command": ["./nowhere", "hush"]}
+        return self.settings("http://127.0.0.1:9") if self.kind in {*REMOTE, "apprise"} else None
+
+    def secrets(self) -> tuple[str, ...]:
+        return SECRETS
 
 
 @asynccontextmanager
-async def a_world(kind: str):
+async def a_world(kind: str, directory: Path):
     async with running_receiver() as receiver, running_slack() as slack:
-        yield World(kind, receiver, slack)
+        yield World(kind, receiver, slack, directory)
 
 
-@pytest.fixture(
-    params=[
-        "console",
-        "webhook",
-        "webhook as clasp",
-        "webhook as cloudevents",
-        "slack",
-        "slack-hook",
-        "webhook in preview",
-        "slack in preview",
-    ]
-)
-async def world(request):
-    async with a_world(request.param) as world:
+@pytest.fixture(params=KINDS)
+async def world(request, tmp_path, capsys):
+    async with a_world(request.param, tmp_path) as world:
+        world.printed = lambda: capsys.readouterr().out
         yield world
 
 
-@pytest.fixture(params=["webhook", "webhook as clasp", "slack", "slack-hook"])
-async def remote(request):
-    """The kinds that send over the network."""
-    async with a_world(request.param) as world:
+@pytest.fixture(params=REMOTE)
+async def remote(request, tmp_path):
+    """The kinds that send over the network by our sessions."""
+    async with a_world(request.param, tmp_path) as world:
         yield world
 
 
-def built(config: dict, **more):
-    sink = TypeAdapter(SinkConfig).validate_python({**config, **more})
-    return build_sinks(SimpleNamespace(sinks={"mine": sink}, directory=Path()))
-
-
-async def test_a_sink_knows_its_name_and_deadline(world):
-    async with built(world.config(), timeout="3s") as sinks:
-        assert list(sinks) == ["mine"]
-        assert sinks["mine"].name == "mine"
-        assert sinks["mine"].deadline == timedelta(seconds=3)
-
-
-async def test_a_delivery_gives_a_receipt_each_time_it_is_sent(world, capsys):
-    async with built(world.config()) as sinks:
-        for number in (1, 2):
-            receipt = await sinks["mine"].send(DELIVERY, Attempt(number, ATTEMPT.at))
-            assert isinstance(receipt, Receipt)
-    told = (
-        len(world.receiver.requests) + len(world.slack.messages) + len(capsys.readouterr().out.splitlines())
-    )
-    assert told == 2
-
-
-async def test_a_probe_sends_nothing_and_says_one_line(world, capsys):
-    async with built(world.config()) as sinks:
-        line = await sinks["mine"].probe()
-    assert line
-    assert "\n" not in line
-    assert world.receiver.requests == world.slack.messages == []
-    assert capsys.readouterr().out == ""
-
-
-async def test_a_receiver_that_never_answers_ends_at_the_deadline(remote):
-    remote.receiver.script = [Raw(hang=True)]
-    config = remote.config(root=f"http://127.0.0.1:{remote.receiver.port}")
-    async with built(config, timeout="200ms") as sinks:
-        with pytest.raises(TemporaryFailure) as raised:
-            await sinks["mine"].send(DELIVERY, ATTEMPT)
-    assert raised.value.reason == "timeout"
+@pytest.mark.parametrize("check", CONTRACT, ids=lambda check: check.__name__)
+async def test_every_kind_of_sink_keeps_the_contract(world, check):
+    await check(world)
 
 
 async def test_nobody_listening_is_said_of_the_sink(remote):
-    async with built(remote.config(root="http://127.0.0.1:9")) as sinks:
+    async with built(remote, remote.away()) as sink:
         with pytest.raises(TemporaryFailure) as raised:
-            await sinks["mine"].send(DELIVERY, ATTEMPT)
+            await sink.send(event(), ATTEMPT)
     assert raised.value.unreachable
 
 
@@ -135,45 +135,124 @@ async def test_nobody_listening_is_said_of_the_sink(remote):
     [300, 301, 302, 303, 305, 307, 308, 400, 401, 403, 404, 408, 410, 413, 422, 425, 429, 500, 502, 503, 504],
 )
 async def test_no_failure_shows_a_secret_and_every_one_has_a_bounded_reason(remote, status):
-    remote.receiver.script = [
-        Raw(f"HTTP/1.1 {status} hush\r\nContent-Length: 4\r\nLocation: /hush\r\n\r\nhush".encode())
-    ]
-    config = remote.config(root=f"http://127.0.0.1:{remote.receiver.port}")
-    async with built(config) as sinks:
+    said = f"HTTP/1.1 {status} hush\r\nContent-Length: 4\r\nLocation: /hush\r\n\r\nhush"
+    remote.receiver.script = [Raw(said.encode())]
+    async with built(remote, remote.settings(f"http://127.0.0.1:{remote.receiver.port}")) as sink:
         with pytest.raises(DeliveryError) as raised:
-            await sinks["mine"].send(DELIVERY, ATTEMPT)
+            await sink.send(event(), ATTEMPT)
     error = raised.value
     assert error.status == status
     assert error.reason.replace("_", "").isalnum()
     assert len(error.reason) < 40
-    for secret in ("hush", TOKEN, "aGVsbG8", "services/"):
+    for secret in SECRETS:
         assert secret not in str(error).replace("http://", "")
         assert secret not in "".join(traceback.format_exception(error)).replace("/integration/", "")
     if 300 <= status < 400 and not remote.kind.startswith("webhook"):
         assert isinstance(error, SinkFault)
 
 
-async def test_a_cancelled_attempt_lets_go_at_once(remote):
-    remote.receiver.script = [Raw(hang=True)]
-    config = remote.config(root=f"http://127.0.0.1:{remote.receiver.port}")
-    async with built(config) as sinks:
-        attempt = asyncio.create_task(sinks["mine"].send(DELIVERY, ATTEMPT))
-        while not remote.receiver.requests:
-            await asyncio.sleep(0)
-        attempt.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await attempt
-
-
 async def test_attempts_side_by_side_do_not_wait_for_each_other(remote):
     count = 150  # more than a connection pool's usual 100
     remote.receiver.script = [Raw(hang=True)] * count
-    config = remote.config(root=f"http://127.0.0.1:{remote.receiver.port}")
-    async with built(config) as sinks:
-        attempts = [asyncio.create_task(sinks["mine"].send(DELIVERY, ATTEMPT)) for _ in range(count)]
+    async with built(remote, remote.settings(f"http://127.0.0.1:{remote.receiver.port}")) as sink:
+        attempts = [asyncio.create_task(sink.send(event(), ATTEMPT)) for _ in range(count)]
         async with asyncio.timeout(10):
             while len(remote.receiver.requests) < count:
                 await asyncio.sleep(0)
         for attempt in attempts:
             attempt.cancel()
         await asyncio.gather(*attempts, return_exceptions=True)
+
+
+# --- and each check can fail ---
+
+
+class Broken(Case):
+    """A sink that breaks the contract in one way."""
+
+    type = "console"
+
+    def __init__(self, defect: str) -> None:
+        self.defect, self.count = defect, 0
+
+    def settings(self) -> dict:
+        return {}
+
+    def told(self) -> int:
+        return self.count
+
+    def silent(self) -> dict:
+        return {}
+
+    def heard(self) -> int:
+        return self.count
+
+    def away(self) -> dict:
+        return {}
+
+    def secrets(self) -> tuple[str, ...]:
+        return ("hush",)
+
+
+class BrokenSink:
+    """What stands in for its sink."""
+
+    def __init__(self, case: Broken) -> None:
+        self.name = "other" if case.defect == "name" else "mine"
+        self.deadline = None
+        self._case = case
+
+    async def send(self, delivery, attempt):
+        self._case.count += 2 if self._case.defect == "twice" else 1
+        if self._case.defect == "crash":
+            json.loads(delivery.body)["data"]["entity"]["kind"].upper()
+        if self._case.defect == "loud":
+            raise TemporaryFailure("hush " * 20, "hush")
+        if self._case.defect == "stubborn":
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                raise TemporaryFailure("x", "x") from None
+        return None if self._case.defect == "no receipt" else "taken"
+
+    async def probe(self) -> str:
+        self._case.count += 1
+        return ""
+
+    async def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("check", "defect"),
+    [
+        ("knows_its_name_and_deadline", "name"),
+        ("sends_once_each_time_and_gives_a_receipt", "no receipt"),
+        ("tells_every_type_of_event", "twice"),
+        ("fails_as_a_delivery_whatever_it_is_given", "crash"),
+        ("probes_without_a_message", "probe"),
+        ("ends_at_the_deadline", "taken"),
+        ("lets_go_when_it_is_cancelled", "stubborn"),
+        ("says_in_bounded_words_that_nobody_is_there", "loud"),
+    ],
+)
+async def test_each_check_fails_where_the_contract_is_broken(check, defect, monkeypatch):
+    case = Broken(defect)
+
+    @asynccontextmanager
+    async def stand_in(_case, _settings, **_more):
+        yield BrokenSink(case)
+
+    monkeypatch.setattr("notifier.testing.built", stand_in)
+    by_name = {one.__name__: one for one in CONTRACT}
+    with pytest.raises((AssertionError, ValueError, TypeError, KeyError)):
+        await by_name[check](case)
+
+
+def test_every_check_has_such_a_defect():
+    [marks] = [
+        mark
+        for mark in test_each_check_fails_where_the_contract_is_broken.pytestmark
+        if mark.name == "parametrize"
+    ]
+    assert {check for check, _ in marks.args[1]} == {check.__name__ for check in CONTRACT}

@@ -17,7 +17,7 @@ BAD = {
     "for": ("when: {}", "when: {}\n    for: 10m", ':22: rules[0].for: belongs to rules with "while"; this one has "when"'),
     "for_zero": ("when: {}", "while: {entity: connection}\n    for: 0bd", "rules[0].for: must be at least 1bd"),
     "for_days": ("when: {}", "while: {entity: connection}\n    for: 501bd", "rules[0].for: is more than 500 business days"),
-    "active_program": ("type: console", "type: console\n    active: office", '"active" is for sinks of type slack; programs are told at any time'),
+    "active_program": ("type: console", "type: console\n    active: office", '"active" is for sinks for people; programs are told at any time'),
     "active_calendar": ('"#ops"', '"#ops"\n    active: office', 'sinks.ops.active: names a calendar, and there are none; add "calendars"'),
     "active_keys": ('"#ops"', '"#ops"\n    active: {calendar: ofice}', "sinks.ops.active.calendar: names a calendar, and there are none"),
     "active_except": ('"#ops"\n', '"#ops"\n    active: {calender: office}\n', 'sinks.ops.active.calender: unknown key; did you mean "calendar"?'),

@@ -246,7 +246,7 @@ def test_a_sink_that_must_not_know_the_carrier_does_not_hear_of_it_by_a_template
 @pytest.mark.parametrize(
     ("rule", "told"),
     [
-        ("when: {}, notify: [backend]", "are for sinks of type slack, and it names none"),
+        ("when: {}, notify: [backend]", "are for sinks for people, and it names none"),
         ('when: {type: "notifier.*"}, notify: [ops]', "in other words than those of a rule"),
         ("when: {}, notify: [backend, ops]", None),
     ],
