@@ -11,10 +11,11 @@ import asyncio
 import os
 import shutil
 import signal
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr
@@ -107,13 +108,32 @@ class CommandSink:
     async def close(self) -> None:
         """Nothing: each program ends with its attempt."""
 
-    async def _run(self, event: bytes, environment: Mapping[str, str]) -> tuple[int, bytes]:
+    async def _run(self, event: bytes, environment: Mapping[str, str]) -> tuple[int, bytearray]:
+        """The exit code, and the end of what it said.
+
+        None of the pipes is asyncio's own, which would wait for all who hold them, and not for the program.
+        """
+        with TemporaryFile() as given:
+            given.write(event)
+            given.seek(0)
+            async with _listening() as (pipe, said):
+                process = await self._start(given.fileno(), pipe, environment)
+                try:
+                    return await process.wait(), said
+                finally:
+                    with suppress(ProcessLookupError, PermissionError):
+                        os.killpg(process.pid, signal.SIGKILL)  # also what it left running
+                    await process.wait()
+
+    async def _start(
+        self, given: int, pipe: int, environment: Mapping[str, str]
+    ) -> asyncio.subprocess.Process:
         try:
-            process = await asyncio.create_subprocess_exec(
+            return await asyncio.create_subprocess_exec(
                 *self._command,
-                stdin=asyncio.subprocess.PIPE,
+                stdin=given,
                 stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.PIPE,
+                stderr=pipe,
                 cwd=self._directory,
                 env=dict(environment),
                 start_new_session=True,
@@ -123,21 +143,8 @@ class CommandSink:
             raise SinkFault(
                 "not_found", f"{self._command[0]} cannot be run: {why}; correct command"
             ) from None
-        said = bytearray()
-        reading = asyncio.create_task(_read(process, said))
-        feeding = asyncio.create_task(_feed(process, event))
-        try:
-            code = await process.wait()
-        finally:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)  # also what it left running
-            await process.wait()
-            await asyncio.wait({reading}, timeout=_LAST_WORDS_S)
-            for task in (reading, feeding):
-                task.cancel()
-        return code, bytes(said)
 
-    def _failure(self, code: int, said: bytes) -> Exception:
+    def _failure(self, code: int, said: bytearray) -> Exception:
         lines = said.decode(errors="replace").strip().splitlines()
         more = f": {clean(lines[-1])[:_SHOWN]}" if lines else ""
         program = self._command[0]
@@ -149,21 +156,29 @@ class CommandSink:
         return TemporaryFailure(f"signal_{-code}" if code < 0 else f"exit_{code}", f"{program} {how}{more}")
 
 
-async def _feed(process: asyncio.subprocess.Process, event: bytes) -> None:
-    """The event, and the end of it; a program need not read it."""
-    if process.stdin is None:
-        return
-    with suppress(BrokenPipeError, ConnectionResetError):
-        process.stdin.write(event)
-        await process.stdin.drain()
-    process.stdin.close()
+@asynccontextmanager
+async def _listening() -> AsyncIterator[tuple[int, bytearray]]:
+    """A pipe to write to, and the end of what was written; all of it is read, so nobody is ever stuck."""
+    reading, writing = os.pipe()
+    said = bytearray()
+    stream = asyncio.StreamReader()
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(stream), os.fdopen(reading, "rb", 0)
+    )
 
+    async def read() -> None:
+        while chunk := await stream.read(8192):
+            said.extend(chunk)
+            del said[:-_MOST_SAID]
 
-async def _read(process: asyncio.subprocess.Process, said: bytearray) -> None:
-    """The end of what it says on standard error; all of it is read, so that it is never stuck."""
-    while process.stderr is not None and (chunk := await process.stderr.read(8192)):
-        said += chunk
-        del said[:-_MOST_SAID]
+    reader = asyncio.create_task(read())
+    try:
+        yield writing, said
+    finally:
+        os.close(writing)
+        await asyncio.wait({reader}, timeout=_LAST_WORDS_S)
+        reader.cancel()
+        transport.close()
 
 
 def _build(name: str, config: CommandSettings, place: Place) -> CommandSink:
