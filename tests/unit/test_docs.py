@@ -31,6 +31,9 @@ _ENV = {
     "WEBHOOK_SECRET": "whsec_ZHVtbXk=",
     "REDIS_URL": "rediss://redis.example.com:6379/0",
     "REDIS_PASSWORD": "secret",
+    "PAGER_TOKEN": "secret",
+    "MAIL_USER": "ops",
+    "MAIL_PASSWORD": "secret",
 }
 #: Put together here, so that this file does not hold what it forbids.
 _FORBIDDEN = re.compile(
@@ -208,27 +211,45 @@ def test_every_page_is_reached_from_the_readme():
 
 
 def test_the_code_that_checks_signatures_agrees_with_the_sink():
-    """The Python of docs/events.md, run against what the webhook sink signs."""
-    from datetime import UTC, datetime, timedelta
+    """The Python of docs/webhooks.md, run against what the webhook sink signs."""
+    from datetime import UTC, datetime
 
-    from notifier.sinks.session import Sessions
-    from notifier.sinks.webhook import WebhookSink
+    from notifier.models import Delivery
+    from notifier.sinks.formats import format_of
 
-    [code] = fences("docs/events.md", "python")
+    [code] = fences("docs/webhooks.md", "python")
     space: dict = {}
     exec(code, space)  # noqa: S102 - our own page
     is_genuine = space["is_genuine"]
     secrets = ["whsec_MDEyMzQ1Njc4OWFiY2RlZg==", "plain text"]
-    sink = WebhookSink(
-        "s", url="https://example.com", secrets=secrets, sessions=Sessions(), deadline=timedelta(seconds=1)
-    )
-    body = '{"name": "Zoë"}'.encode()
-    headers = sink._signed("evt_1", int(datetime.now(UTC).timestamp()), body)
+    sign = format_of("standard", secrets)
+    delivery = Delivery("evt_1", "connection.added", "rule", '{"name": "Zoë"}')
+    headers, body = (signed := sign(delivery, int(datetime.now(UTC).timestamp()))).headers, signed.body
     assert all(is_genuine(secret, headers, body) for secret in secrets)
     assert not is_genuine("other", headers, body)
     assert not is_genuine(secrets[0], headers, body + b" ")
-    assert not is_genuine(secrets[0], sink._signed("evt_1", 1, body), body)
+    assert not is_genuine(secrets[0], sign(delivery, 1).headers, body)
     assert not is_genuine(secrets[0], {}, body)
+
+
+def test_the_recipe_for_a_sink_makes_one_that_keeps_the_contract(tmp_path, monkeypatch):
+    """The module and the test of docs/sinks.md, as a package beside the notifier."""
+    module, checks = fences("docs/sinks.md", "python")
+    [registration] = fences("docs/sinks.md", "toml")
+    [(name, place)] = re.findall(r'^(\w+) = "([\w:]+)"$', registration, re.MULTILINE)
+    info = tmp_path / "clasp_mailbox-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: clasp-mailbox\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[notifier.sinks]\n{name} = {place}\n")
+    (tmp_path / f"{place.partition(':')[0]}.py").write_text(module)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    space: dict = {}
+    exec(checks, space)  # noqa: S102 - our own page
+    [marks] = space["test_contract"].pytestmark
+    for number, check in enumerate(marks.args[1]):
+        directory = tmp_path / str(number)
+        directory.mkdir()
+        space["test_contract"](check, directory)
 
 
 def test_the_slack_app_asks_for_no_scope_that_is_not_explained():
