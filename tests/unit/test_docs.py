@@ -113,7 +113,9 @@ def test_every_part_of_a_configuration_loads_with_the_rest_filled_in(name, block
     if not re.search(r"^sinks:", block, re.MULTILINE):
         whole += 'sinks: {carrier-ops: {type: slack, token: xoxb-dummy, channel: "#carrier-ops"}}\n'
     if not re.search(r"^rules:", block, re.MULTILINE):
-        whole += "rules: [{name: everything, when: {}, notify: [carrier-ops]}]\n"
+        sink = re.search(r"^sinks:\n\s+([\w-]+):", whole, re.MULTILINE)
+        named = sink[1] if sink else "carrier-ops"
+        whole += f"rules: [{{name: everything, when: {{}}, notify: [{named}]}}]\n"
     loads(whole, tmp_path)
 
 
