@@ -146,7 +146,7 @@ async def _work(
     clock: Clock,
     stop: asyncio.Event,
     health: Health,
-    file: ConfigFile | None,
+    file: ConfigFile | None = None,
 ) -> None:
     rng = random.Random()
     source = source_client(config, clock, rng)

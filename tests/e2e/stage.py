@@ -37,12 +37,18 @@ class Receiver:
         self.delay_s: Callable[[], float] = lambda: 0.0
         self.requests: list[Request] = []
         self.taken: list[Request] = []
+        self.most_at_once = self._at_once = 0
 
     async def handle(self, given: web.Request) -> web.Response:
         headers = {name.lower(): value for name, value in given.headers.items()}
         request = Request(given.method, given.path_qs, headers, await given.read())
         self.requests.append(request)
-        await asyncio.sleep(self.delay_s())
+        self._at_once += 1
+        self.most_at_once = max(self.most_at_once, self._at_once)
+        try:
+            await asyncio.sleep(self.delay_s())
+        finally:
+            self._at_once -= 1
         status = self.answer(request)
         if 200 <= status < 300:
             self.taken.append(request)

@@ -1,4 +1,4 @@
-"""Two workers on one embedded store: one server, one that polls, both deliver."""
+"""Two workers on one embedded store: one server, one that polls, both may deliver."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.servers import wait_until
 def test_two_workers_share_one_server_and_one_takes_over_from_the_other(
     place: Path, stage: Stage, receiver: Receiver
 ) -> None:
-    sink = webhook("backend", receiver, concurrency=1, timeout="2s")
+    sink = webhook("backend", receiver, concurrency=2, timeout="2s")
     config = write_config(place, stage, sink, source="  lease: 2s\n")
     before = snapshot(stage.world)
     with Worker(place, config, name="one") as one, Worker(place, config, name="two") as two:
@@ -27,9 +27,7 @@ def test_two_workers_share_one_server_and_one_takes_over_from_the_other(
         receiver.delay_s = lambda: 0.2
         stage.do(lambda: [stage.world.add_milestone(id_, "payroll_connected") for id_ in stage.world.ids()])
         _until_told(stage, receiver)
-        for worker in (one, two):
-            delivered = worker.metric('notifier_attempts_total{outcome="delivered"')
-            assert delivered > 0, worker.err
+        assert receiver.most_at_once == 2, "both together send no more at once than the sink allows"
 
         receiver.delay_s = lambda: 0.0
         polling, other = (one, two) if one.readiness()["role"] == "polling" else (two, one)

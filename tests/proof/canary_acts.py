@@ -145,7 +145,7 @@ def _defect(path: Path, env: Mapping[str, str], *, as_json: bool) -> int:
     """A sink with a defect: an error that nobody foresaw, in frames that hold every secret."""
 
     async def send(self, delivery, attempt):
-        secret, headers = self._keys, self._headers
+        secret, headers = self._format.__closure__[0].cell_contents, self._headers
         raise KeyError(len(secret) + len(headers))
 
     with mock.patch.object(WebhookSink, "send", send):

@@ -68,7 +68,7 @@ def kind_of(request: Request) -> str:
     first, args = words[3], words[3 + count :]
     if count == 8:  # see commit.lua
         return "commit"
-    if count == 4:
+    if count == 5:  # see settle.lua
         return f"settle {args[2].decode()}"
     if first.endswith(b":lease"):
         return "give back" if args[2] == b"0" else "lease"

@@ -250,7 +250,7 @@ def _live(id_: str, state: ConnectionState) -> dict[str, Any]:
 
 _LAYOUT = {"meta", "lease", "state", "history", "inbox", "names", "attempts"}
 _LAYOUT |= {"alerts", "silences", "durations"}
-_PER_SINK = ("sink:", "lanes:", "lane:", "dead:")
+_PER_SINK = ("sink:", "lanes:", "claims:", "lane:", "dead:")
 
 
 async def _keys(redis: Any, keys: Keys, *, is_at_rest: bool) -> list[str]:

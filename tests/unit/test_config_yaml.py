@@ -105,7 +105,7 @@ def test_any_text_is_read_or_refused(text):
 def filled(text, env=None):
     root, _ = parse("a: x\n")
     root.items["a"] = type(root.items["a"])(1, text)
-    after, more = interpolate(root, env or {})
+    after, more, _ = interpolate(root, env or {})
     return plain(after)["a"] if not more else more[0].message
 
 
