@@ -42,7 +42,7 @@ def _unmet_while(asked: While, event: Event) -> Iterator[str]:
 
 def _unselected(asked: When | While, event: Event, others: set[str]) -> Iterator[str]:
     traits = traits_of_event(event.data)
-    for key in asked.model_fields_set - others:
+    for key in (name for name in type(asked).model_fields if name in asked.model_fields_set - others):
         verdict = selects(asked.entity if key == "entity" else (), _only(asked, key), traits)
         if verdict is None:
             yield f"{key} (the name was not known)"

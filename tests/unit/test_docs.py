@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 
 from notifier.cli import COMMANDS, whole_app
 from notifier.config import load
+from notifier.sinks import slack_errors
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -252,6 +253,14 @@ def test_the_recipe_for_a_sink_makes_one_that_keeps_the_contract(tmp_path, monke
         directory = tmp_path / str(number)
         directory.mkdir()
         space["test_contract"](check, directory)
+
+
+def test_every_error_of_slack_is_explained_with_what_to_do():
+    rows = re.findall(r"^\| (`[a-z_`, ]+`) \| (.+) \|$", TEXTS["docs/slack.md"], re.MULTILINE)
+    told = {error: advice for errors, advice in rows for error in re.findall(r"`([a-z_]+)`", errors)}
+    for error in slack_errors.KNOWN:
+        failure = slack_errors.failure(error, status=200)
+        assert str(failure).endswith(f": {told[error]}"), error
 
 
 def test_the_slack_app_asks_for_no_scope_that_is_not_explained():
