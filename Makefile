@@ -16,7 +16,7 @@ demo: $(VENV)/.installed  ## the whole notifier at work on a simulated account; 
 	@$(BIN)/notifier demo
 
 test: $(VENV)/.installed-dev  ## all tests, under five minutes
-	@$(BIN)/pytest -n 2 --dist worksteal
+	@$(BIN)/pytest -n 3 --dist worksteal
 
 prove: $(VENV)/.installed-dev  ## the proofs of docs/guarantees.md at full length, about three quarters of an hour
 	@$(BIN)/python -m tests.proof

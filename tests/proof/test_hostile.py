@@ -33,9 +33,9 @@ def verdict_on(name: str, *, is_cold: bool = False) -> str:
 
 
 def test_whatever_the_source_answers_nothing_is_invented_removed_or_forgotten():
-    tally = hostile.run(0.035, SEED, quietly)
+    tally = hostile.run(0.025, SEED, quietly)
     assert tally.is_clean, f"seed {SEED}: {tally}"
-    assert tally.trials > 120
+    assert tally.trials > 80
     assert tally.faults == tally.trials * hostile.POLLS
 
 

@@ -24,7 +24,7 @@ from tests.proof.tally import Tally
 from tests.support.servers import binaries, running_server
 
 SEED = 20_261_124
-RUNS = 60
+RUNS = 40
 _LONGEST = 400  # runs within which every control must have gone red
 
 Patch = Callable[[pytest.MonkeyPatch], None]
