@@ -10,7 +10,7 @@ import pytest
 from notifier import __version__
 from tests.e2e.configs import EVERYTHING, webhook, write_config
 from tests.e2e.stage import API_KEY, SECRET, Receiver, Stage
-from tests.support.process import Ended, Worker, run_notifier
+from tests.support.process import Ended, Worker, run_installed, run_notifier
 from tests.support.servers import wait_until
 
 
@@ -88,9 +88,12 @@ def test_check_online_tries_everything_and_tells_what_does_not_answer(
     assert "canary-wrong-key" not in failed.out + failed.err
 
 
-def test_the_version_is_printed(place: Path) -> None:
-    ended = run(place, "--version")
+def test_the_installed_script_prints_its_version_and_says_what_is_wrong(place: Path) -> None:
+    ended = run_installed(place, "--version")
     assert (ended.code, ended.out) == (0, f"notifier {__version__}\n"), ended
+    wrong = run_installed(place, "check", "--config", "nowhere.yaml")
+    assert (wrong.code, "there is no such file" in wrong.err) == (2, True), wrong
+    assert run_installed(place, "frobnicate").code == 2
 
 
 def test_schema_prints_the_json_schema_of_the_configuration(place: Path) -> None:

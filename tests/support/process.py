@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from tests.support.servers import wait_until
+from tests.support.warm import Warm
 
 NOTIFIER = str(Path(sys.executable).with_name("notifier"))
 STOP_WITHIN_S = 10.0
+_WARM = Warm()
 
 
 class Ended(NamedTuple):
@@ -47,6 +49,11 @@ def environment(place: Path, **more: str) -> dict[str, str]:
 
 def run_notifier(place: Path, *args: str, seconds: float = 30.0, **env: str) -> Ended:
     """Run a command to its end."""
+    return Ended(*_WARM.run([*args], cwd=place, env=environment(place, **env), seconds=seconds))
+
+
+def run_installed(place: Path, *args: str, seconds: float = 30.0, **env: str) -> Ended:
+    """The same by the installed script, from its first import on."""
     done = subprocess.run(
         [NOTIFIER, *args],
         cwd=place,
