@@ -120,6 +120,8 @@ def refusal(status: int, where: str, wait: timedelta | None) -> DeliveryError:
 
 
 async def _drain(reply: aiohttp.ClientResponse) -> None:
+    if reply.content.at_eof():
+        return  # all of it came with the headers, or there is none
     with suppress(aiohttp.ClientError, OSError, TimeoutError):
         async with asyncio.timeout(_DRAIN_S):
             await reply.read()
