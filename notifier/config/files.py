@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-Mark = tuple[int, int, int]
+Mark = tuple[int, ...]
 
 
 def mark_of(path: Path) -> Mark | None:
@@ -13,4 +13,4 @@ def mark_of(path: Path) -> Mark | None:
         found = path.stat()
     except (OSError, ValueError):
         return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino

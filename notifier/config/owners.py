@@ -53,6 +53,10 @@ def check(data: Mapping[str, Any]) -> Iterator[_Finding]:
         if named.partition("#")[1]:
             yield path, ValueError('"owner" takes no channel: the table of owners says which it is')
     yield from _nowhere(("self_reports",), data.get("self_reports"), "no report has an owner; name a sink")
+    digests = data.get("digests")
+    for index, digest in enumerate(digests if isinstance(digests, list) else ()):
+        path = ("digests", index, "notify")
+        yield from _nowhere(path, _mapping(digest).get("notify"), "no digest has an owner; name a sink")
     owners = data.get("owners")
     if isinstance(owners, dict):
         yield from _source(owners)

@@ -105,7 +105,11 @@ def happened(
     existing = sum(alert.existing for alert in opened)
     counts = Counter(alert.end for alert in ended)
     lasted = [_seconds(alert.since, alert.ended_at) for alert in ended if _is_measured(alert)]
-    spans = [*_reported(records, since, now), *_gaps(records, interval), *_gap(seen_before, now, interval)]
+    spans = [
+        *_reported(records, since, now, interval),
+        *_gaps(records, interval),
+        *_gap(seen_before, now, interval),
+    ]
     return Happened(
         since,
         len(opened) - existing,
@@ -136,14 +140,16 @@ def _is_measured(alert: RecordedAlert) -> bool:
     return alert.since_after is not None and alert.end is not End.RULE and alert.ended_at is not None
 
 
-def _reported(records: Collection[Record], since: str, now: str) -> Iterator[Span]:
+def _reported(records: Collection[Record], since: str, now: str, interval: timedelta) -> Iterator[Span]:
     """From when the source was told as failing until it was told as recovered."""
     failing: str | None = None
     for record in records:
         if record.type == "notifier.source_failing":
             failing = record.timestamp
         elif record.type == "notifier.source_recovered":
-            yield failing or since, record.timestamp
+            # That of the poll which told the digest before comes a moment after it, and ends nothing here.
+            if failing is not None or _seconds(since, record.timestamp) > interval.total_seconds():
+                yield failing or since, record.timestamp
             failing = None
     if failing is not None:
         yield failing, now

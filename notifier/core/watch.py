@@ -129,15 +129,16 @@ class Watch:
         ends_first: bool,
     ) -> Iterator[Turn]:
         """Ends come first: only then is it known which channels know of nothing else there."""
-        has_ended = False
+        ended: set[EntityKey] = set()
         for only_ends in (True, False) if ends_first else (False,):
             for condition in conditions:
                 for key, before, step in self._steps(condition, id_, stored, state, moved):
                     if step.what is What.RESOLVED or not only_ends:
                         yield from self._take(condition, key, before, step)
-                        has_ended |= step.what is What.RESOLVED
-        if has_ended:
-            yield from self.freed(id_)
+                    if step.what is What.RESOLVED and before is not None:
+                        ended.add(_entity_of(before))
+        if ended:
+            yield from self.freed(id_, ended)
 
     def passed(self, id_: str, unseen: Collection[EntityKey] | None) -> Iterator[Turn]:
         """Time has passed for a connection that was seen to be as before, but for what is ``unseen``.
@@ -156,11 +157,12 @@ class Watch:
             elif alert.phase is not Phase.CLOSED and condition is not None and is_seen:
                 yield from self._take(condition, key, alert, Step(alert))
 
-    def freed(self, id_: str) -> Iterator[Turn]:
-        """Note who is to know of open alerts of a connection where one that is over stood before them."""
+    def freed(self, id_: str, entities: Collection[EntityKey]) -> Iterator[Turn]:
+        """Note who is to know of open alerts of these entities, where one that is over stood before them."""
         for condition in self._conditions:
             for key, alert in self._of(id_).items():
-                if alert.phase is Phase.OPEN and alert.rule == condition.rule.name:
+                is_of_it = alert.rule == condition.rule.name and _entity_of(alert) in entities
+                if alert.phase is Phase.OPEN and is_of_it:
                     new = {
                         place_of(target): Told()
                         for target in self._targets(condition, alert)

@@ -32,6 +32,10 @@ _MOST_TOLD = 20  # problems of one table
 _log = structlog.get_logger()
 
 
+class Unreadable(ConfigError):
+    """The file is not there, or the machine does not let it be read: the table itself may be right."""
+
+
 class Roster:
     """The owners of one configuration. ``problem``: why the table is not the newest, in a line; or ''."""
 
@@ -42,6 +46,7 @@ class Roster:
         self._file = directory / config.file if config.file is not None else None
         self._clock = clock
         self._sessions = sessions
+        self._is_unread = False
         self._mark: Mark | bool | None = False  # of the file as it was last read; None: it was not there
 
     async def look(self) -> None:
@@ -52,6 +57,8 @@ class Roster:
         if mark != self._mark:
             self._mark = mark
             await self._take(asyncio.to_thread(read_file, self._file))
+            if self._is_unread:
+                self._mark = False  # what could not be read now may be readable at the next poll
 
     async def fetch(self) -> None:
         """Ask the address, if there is one."""
@@ -69,6 +76,7 @@ class Roster:
         try:
             self.owners = await reading
         except NotifierError as error:
+            self._is_unread = isinstance(error, Unreadable)
             first, *rest = str(error).splitlines()
             more = f" and {len(rest)} more problems" if rest else ""
             problem = f"owners: {first}{more}; the table of before stays in use ({len(self.owners)} rows)"
@@ -76,6 +84,7 @@ class Roster:
                 _log.warning("owners.failed", error=str(error), rows=len(self.owners))
             self.problem = problem
         else:
+            self._is_unread = False
             self.problem = ""
             _log.info("owners.read", rows=len(self.owners))
 
@@ -100,10 +109,10 @@ def read_file(path: Path) -> Owners:
         with path.open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise ConfigError(f"{path}: there is no such file (owners.file)") from None
+        raise Unreadable(f"{path}: there is no such file (owners.file)") from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a file name"
-        raise ConfigError(f"{path}: cannot be read: {reason}") from None
+        raise Unreadable(f"{path}: cannot be read: {reason}") from None
     return _table(data, str(path))
 
 

@@ -213,7 +213,9 @@ class Watching:
             if key not in self.watch.written:
                 rule_is_gone = alert.rule not in self._watched
                 if rule_is_gone and alert.subject.connection in live:
-                    yield from self.watch.freed(alert.subject.connection)
+                    yield from self.watch.freed(
+                        alert.subject.connection, {(alert.subject.kind, alert.subject.id)}
+                    )
                 yield from self.watch.ended(key, alert, rule_is_gone=rule_is_gone)
 
     async def _commit(self, turns: Iterable[Turn]) -> None:

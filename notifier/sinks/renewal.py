@@ -43,6 +43,7 @@ class Renewal:
         self._clock = clock
         self._use = use
         self._marks = _marks(self._files())
+        self._said = ""
 
     async def keep(self) -> None:
         """Look, again and again; never ends."""
@@ -60,11 +61,12 @@ class Renewal:
             fresh = await asyncio.to_thread(self._file.read)
             renewed = self._difference(fresh, changed)
             self._use(renewed)
-        except ConfigError as error:
-            self._marks |= {path: marks[path] for path in changed}  # said once; the next change is looked at
-            _log.warning("secrets.not_renewed", error=str(error))
+        except ConfigError as error:  # said once, and tried again: it may be half written, or unreadable now
+            if self._said != str(error):
+                _log.warning("secrets.not_renewed", error=str(error))
+            self._said = str(error)
             return
-        self._config, self._marks = fresh, marks
+        self._config, self._marks, self._said = fresh, marks, ""
         _log.info("secrets.renewed", sinks=sorted(renewed.sinks), source=renewed.api_key is not None)
 
     def _difference(self, fresh: Config, changed: set[Path]) -> Renewed:

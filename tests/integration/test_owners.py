@@ -286,3 +286,41 @@ async def test_alerts_from_before_there_were_owners_stay_where_they_are(make, ow
     rig.restart()
     await trouble(rig, account, 1, status="completed")
     assert told(rig) == [(None, "opened", "gc_1"), (None, "resolved", "gc_1")]
+
+
+async def test_a_table_that_could_not_be_read_once_is_read_as_soon_as_it_can(
+    owned, account, table, monkeypatch
+):
+    rig = owned()
+    await rig.poll(times=2)
+    table.write_text("owner\nnew@example.com\n")
+    really = Path.open
+
+    def refused(path: Path, *args, **more):
+        if path == table:
+            raise PermissionError(13, "Permission denied")
+        return really(path, *args, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", refused)
+        assert (await rig.poll()).problems
+    assert not (await rig.poll(times=2)).problems
+    await trouble(rig, account, 2)
+    assert told(rig)[-1][0] == "new@example.com"
+
+
+async def test_the_end_of_one_alert_tells_no_other_of_its_connection_anew(owned, account, table):
+    rig = owned(fallback="ops#unowned")
+    table.write_text("employer,owner\nsomebody,sam@example.com\n")
+    await rig.poll(times=2)
+    for id_ in ("gc_1", "gb_1"):
+        account.set_status("conn_1", id_, "needs_attention")
+        await rig.poll()
+    rig.config = owned(fallback="ops#triage").config
+    rig.restart()
+    await rig.poll(times=2)
+    before = len(told(rig))
+    for id_ in ("gc_1", "gb_1"):
+        account.set_status("conn_1", id_, "completed")
+        await rig.poll(times=2)
+    assert {(place, what) for place, what, _ in told(rig)[before:]} == {("#unowned", "resolved")}

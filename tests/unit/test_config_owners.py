@@ -34,6 +34,8 @@ BAD = {
     "mention_name": (RULE, RULE + '    mention: "@sam"\n', "rules[0].mention: mentions nobody"),
     "mention_markup": (RULE, RULE + '    mention: "U0123456789> <!channel"\n', "rules[0].mention: mentions nobody"),
     "mentions": (RULE, RULE + f"    mention: [{', '.join(f'U000000000{n}' for n in range(10))}, here]\n", "rules[0].mention: may hold at most 10"),
+    "digest": (RULE, RULE + "digests: [{name: daily, at: daily 09:00, timezone: UTC, notify: [owner]}]\n", "digests[0].notify[0]: no digest has an owner; name a sink"),
+    "digest_channel": (RULE, RULE + "digests: [{name: daily, at: daily 09:00, timezone: UTC, notify: 'owner#x'}]\n", "digests[0].notify: no digest has an owner; name a sink"),
     "reports": (RULE, RULE + "self_reports: [owner]\n", "self_reports[0]: no report has an owner; name a sink"),
 }
 OWNERS_BAD = {
