@@ -138,6 +138,8 @@ def _cells(line: str) -> list[str]:
 
 def _columns(cells: Iterable[str]) -> Sequence[str]:
     names = [cell.lower() for cell in cells]
+    if len(names) == 1 and re.search(r"[;\t]", names[0]):
+        raise ValueError("separates its cells otherwise than by commas; export it as CSV with commas")
     for name in names:
         if name not in COLUMNS:
             named = shown(name) if _WORD.fullmatch(name) else '"..."'  # it may be no table, and hold a secret
