@@ -39,12 +39,17 @@ _log = structlog.get_logger()
 
 
 class Route(msgspec.Struct, frozen=True):
-    """A sink with how the configuration wants it to be used."""
+    """A sink with how the configuration wants it to be used.
+
+    ``probes``: where nothing gets through at all, one delivery at a time is tried again before its turn, so
+    that the end of an outage is noticed soon.
+    """
 
     sink: Sink
     schedule: Sequence[timedelta]
     concurrency: int
     rate: float | None
+    probes: bool = False
 
 
 class _Held(msgspec.Struct, frozen=True):
@@ -221,6 +226,7 @@ class Dispatcher:
             sink_failures=claim.failures + 1,
             schedule=self._routes[claim.sink].schedule,
             rng=self._rng,
+            probes=self._routes[claim.sink].probes,
         )
         if error is None and receipt is not None:
             said = {"status": receipt.status, "reason": receipt.reason, "place": receipt.place}

@@ -67,7 +67,7 @@ def source_client(config: Config, clock: Clock, rng: random.Random) -> ClaspClie
 def routes(config: Config, sinks: Mapping[str, Sink]) -> dict[str, Route]:
     """How each sink is to be used."""
     return {
-        name: Route(sinks[name], _schedule(sink), sink.concurrency, sink.rate)
+        name: Route(sinks[name], _schedule(sink), sink.concurrency, sink.rate, probes=sink.is_for_people)
         for name, sink in config.sinks.items()
     }
 

@@ -23,7 +23,7 @@ WEBHOOK_SCHEDULE = (5 * _S, 5 * _M, 30 * _M, 2 * _H, 5 * _H, 10 * _H, 14 * _H, 2
 #: People read Slack: late is better than never, for three days.
 SLACK_SCHEDULE = tuple(chain((5 * _S, 15 * _S, 1 * _M), repeat(5 * _M, 863)))
 #: How long a faulty or unreachable sink rests before each probe; the last one repeats.
-PROBES = (5 * _S, 15 * _S, 30 * _S, 1 * _M)
+PROBES = (5 * _S, 15 * _S, 30 * _S)
 MAX_RETRY_AFTER = 1 * _H
 _JITTER = 0.2
 _REFUSED_EVERYWHERE = 2  # rounds of attempts in which nobody answered: that speaks of the sink
@@ -41,8 +41,9 @@ class Verdict(StrEnum):
 class Outcome(msgspec.Struct, frozen=True):
     """The verdict on one attempt; ``delay`` is until the next attempt (or probe of the sink).
 
-    ``rest`` is for how long nothing at all is to be sent there, because the receiver asked for it; ``place``
-    is where a person finds what was delivered.
+    ``rest`` is for how long nothing at all is to be sent there, because the receiver asked for it; ``probe``
+    is until when some delivery is to be tried there, if nothing gets through at all; ``place`` is where a
+    person finds what was delivered.
     """
 
     verdict: Verdict
@@ -51,6 +52,7 @@ class Outcome(msgspec.Struct, frozen=True):
     delay: timedelta = timedelta()
     status: int | None = None
     rest: timedelta = timedelta()
+    probe: timedelta = timedelta()
     place: str = ""
 
 
@@ -62,8 +64,9 @@ def decide(
     sink_failures: int,
     schedule: Sequence[timedelta],
     rng: random.Random,
+    probes: bool = False,
 ) -> Outcome:
-    """The outcome of an attempt.
+    """The outcome of an attempt; with ``probes`` an outage of the sink's is felt for until it ends.
 
     ``attempts`` counts this one and the earlier ones of the delivery, ``age`` is the time since its first.
     ``sink_failures`` counts the rounds of attempts at the sink that failed in a row, this one included: it
@@ -79,7 +82,11 @@ def decide(
         case TemporaryFailure(unreachable=True) if sink_failures >= _REFUSED_EVERYWHERE:
             return _outcome(Verdict.HOLD, error, _jittered(_probe_delay(sink_failures - 1), rng))
         case _:
-            return _retry(error, attempts, age, schedule, rng)
+            outcome = _retry(error, attempts, age, schedule, rng)
+            was_asked = isinstance(error, TemporaryFailure) and error.retry_after is not None
+            if probes and outcome.verdict is Verdict.RETRY and not was_asked:
+                return msgspec.structs.replace(outcome, probe=_jittered(PROBES[-1], rng))
+            return outcome
 
 
 def _retry(

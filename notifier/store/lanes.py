@@ -195,6 +195,7 @@ class Lanes:
             said=(outcome.reason, outcome.message),
             records=(_json.encode(record), letter, b"" if is_report(claim.delivery.type) else b"1"),
             rest=outcome.rest,
+            probe=outcome.probe,
             posted=posted,
         )
 
@@ -220,6 +221,7 @@ class Lanes:
         said: tuple[str, str],
         records: tuple[bytes, bytes, bytes],
         rest: timedelta,
+        probe: timedelta = timedelta(),
         posted: Posted | None = None,
     ) -> bool:
         now = self.now_us()
@@ -248,6 +250,7 @@ class Lanes:
                     now + microseconds(rest) if rest else 0,
                     POSTED + str(claim.delivery.message) if posted else "",
                     _json.encode(posted) if posted else "",
+                    now + microseconds(probe) if probe else 0,
                 ],
             )
         return bool(answer == b"settled")

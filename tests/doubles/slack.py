@@ -70,12 +70,17 @@ class Slack:
     people: dict[str, dict] = field(default_factory=lambda: {"sam@example.com": {"id": SAM}})
     members: set[str] = field(default_factory=lambda: set(CHANNELS))
     archived: set[str] = field(default_factory=set)
+    down: str = ""  # what every call comes to: http_503, or an error's name
     stuck: asyncio.Event | None = None  # set it on a double to make every call wait
     stuck_on: str = ""  # or only those of this method
 
     async def api(self, request: web.Request) -> web.StreamResponse:  # noqa: PLR0911 - a table
         method = request.match_info["method"]
         self.calls.append(method)
+        if self.down == "http_503":
+            return web.Response(status=503)
+        if self.down:
+            return web.json_response({"ok": False, "error": self.down})
         if self.stuck is not None and self.stuck_on in {"", method}:
             await self.stuck.wait()
         said = self.script.pop(0) if self.script else None

@@ -350,3 +350,35 @@ async def test_every_end_of_an_attempt_gives_its_place_back(rig, owe, outcome):
     [item], _ = await claim_of_two(rig)
     assert await settle(rig, item, outcome)
     assert not await rig.redis.exists(rig.keys.claims("backend"))
+
+
+async def test_where_nothing_gets_through_one_lane_at_a_time_is_tried_before_its_turn(rig, owe, claim, clock):
+    await owe(*((f"k{n}", f"d{n}") for n in range(4)))
+    late = Outcome(Verdict.RETRY, "http_503", "busy", 300 * S, probe=30 * S)
+    for _ in range(3):  # it fails, but does not count as failing yet: each waits for its own turn
+        items, _ = await claim()
+        for item in items:
+            await settle(rig, item, late)
+        clock.advance(301)
+    items, _ = await claim()
+    assert len(items) == 4
+    for item in items:
+        await settle(rig, item, late)
+    clock.advance(31)
+    [probe], _ = await claim()
+    await settle(rig, probe, late)
+    clock.advance(31)
+    [again], _ = await claim()
+    await settle(rig, again)
+    clock.advance(11)
+    assert len((await claim())[0]) == 3, "the first success makes the others due"
+
+
+async def test_a_receiver_that_says_when_is_not_tried_before(rig, owe, claim, clock):
+    await owe(("a", "a1"))
+    for _ in range(5):
+        [item], _ = await claim()
+        await settle(rig, item, Outcome(Verdict.RETRY, "http_503", "busy", 300 * S))
+        clock.advance(299)
+        assert (await claim())[0] == []
+        clock.advance(2)

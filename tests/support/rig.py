@@ -126,6 +126,7 @@ class Rig:
         # The server dates the history by its own clock: whatever that says, nothing of it is trimmed.
         self.store = VirtualTimeStore(redis, self.keys, self.still, history=timedelta(days=36_500))
         self.lanes = Lanes(redis, self.keys, self.store.now_us, ledger=timedelta(days=30))
+        self.routes: dict[str, Route] = {}  # in place of these sinks and what is usual
         self.sinks = {sink: MemorySink(sink) for sink in self.config.sinks}
         self.settings = msgspec.structs.replace(
             Settings(
@@ -180,7 +181,9 @@ class Rig:
         A claim that never ends looks like one that is under way.
         """
         stop = asyncio.Event()
-        routes = {name: Route(sink, WEBHOOK_SCHEDULE, 16, None) for name, sink in self.sinks.items()}
+        routes = {
+            name: Route(sink, WEBHOOK_SCHEDULE, 16, None) for name, sink in self.sinks.items()
+        } | self.routes
         dispatcher = Dispatcher(routes, self.lanes, self.still, random.Random(0))
         await self.store.sync_time()
         running = asyncio.create_task(dispatcher.run(stop, timedelta(seconds=1)))

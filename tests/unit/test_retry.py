@@ -67,14 +67,14 @@ def test_the_fault_of_a_message_is_final():
     assert verdict(PermanentFailure("http_400", "x")).verdict is Verdict.DEAD
 
 
-def test_the_fault_of_a_sink_holds_it_and_is_probed_ever_more_rarely_up_to_a_minute():
+def test_the_fault_of_a_sink_holds_it_and_is_probed_ever_more_rarely_up_to_half_a_minute():
     delays = [verdict(SinkFault("http_401", "x"), sink_failures=n).delay for n in range(1, 9)]
     assert all(
         verdict(SinkFault("http_401", "x"), attempts=99, age=9 * DAY).verdict is Verdict.HOLD for _ in "x"
     )
     assert delays == sorted(delays)
     assert 5 * S <= delays[0] <= 6 * S
-    assert 60 * S <= delays[-1] <= 72 * S
+    assert 30 * S <= delays[-1] <= 36 * S
 
 
 def test_a_sink_that_nobody_reaches_is_held_from_the_second_round_on():
@@ -89,3 +89,15 @@ def test_a_receiver_that_throttles_everything_is_left_in_peace_for_so_long():
     assert verdict(throttled).rest == 30 * S
     assert verdict(TemporaryFailure("ratelimited", "x", throttled=True)).rest >= 5 * S
     assert verdict(TemporaryFailure("http_429", "x", retry_after=30 * S)).rest == timedelta()
+
+
+def test_an_outage_is_felt_for_where_that_is_wanted_and_the_receiver_did_not_say_when():
+    rng = random.Random(0)
+    told = {"attempts": 4, "age": DAY, "sink_failures": 9, "schedule": WEBHOOK_SCHEDULE, "rng": rng}
+    outcome = decide(TemporaryFailure("http_503", "x"), **told, probes=True)
+    assert outcome.verdict is Verdict.RETRY
+    assert 30 * S <= outcome.probe <= 36 * S
+    assert outcome.delay >= 2 * 3600 * S, "its own turn stays as it was"
+    assert not decide(TemporaryFailure("http_503", "x"), **told).probe
+    asked = TemporaryFailure("http_503", "x", retry_after=60 * S)
+    assert not decide(asked, **told, probes=True).probe

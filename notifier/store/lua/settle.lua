@@ -12,7 +12,8 @@ ARGV    lane key, token, verdict (delivered | retry | hold | dead | release), no
         ledger min id, failures at the claim, reason, message, ledger entry (JSON; '' for none),
         dead letter (JSON; '' for none), '1' where a death is to be counted,
         until when nothing is to be sent there (us; 0: no matter),
-        field of KEYS[2] that says where a message is, and its value ('': nothing was posted)
+        field of KEYS[2] that says where a message is, and its value ('': nothing was posted),
+        by when some lane is to be tried, where the sink counts as failing (us; 0: no matter)
 
 Attempts that ran side by side and failed count as one failure. The first success of a sink that was
 failing makes its waiting lanes due, spread over ten seconds. What is recorded comes first and the lane last: a
@@ -70,6 +71,16 @@ local function wake_waiting()
   end
 end
 
+-- Where nothing gets through and nobody is due soon, this one is, so that the end of the outage is noticed.
+local function probed(when)
+  local probe = tonumber(ARGV[19])
+  if probe == 0 or when <= probe then return when end
+  for _, other in ipairs(try(nil, 'ZRANGEBYSCORE', KEYS[1], '-inf', probe, 'LIMIT', 0, 2)) do
+    if other ~= key then return when end
+  end
+  return probe
+end
+
 if verdict == 'release' then
   local claims, rest = string.match(delivery, '^(%d+) ([^\n]*)\n')
   local count, since = string.match(rest, '^(%d+) (.*)$')
@@ -113,6 +124,8 @@ if ARGV[17] ~= '' then try(nil, 'HSET', KEYS[2], ARGV[17], ARGV[18]) end
 if verdict == 'delivered' or verdict == 'dead' then
   drop_head()
 else
-  keep_head(0, attempts, first, tonumber(next_at))
+  local when = tonumber(next_at)
+  if verdict == 'retry' and failures + 1 >= threshold then when = probed(when) end
+  keep_head(0, attempts, first, when)
 end
 return ended()
