@@ -158,11 +158,13 @@ async def test_a_receiver_that_was_down_for_three_days_gets_everything_once_and_
 
 
 async def test_ten_thousand_that_wait_at_a_dead_sink_cost_a_poll_and_other_sinks_nothing(
-    rig, server, account
+    make, server, account
 ):
     if server is not None:
         pytest.skip("what is counted is the same everywhere")
+    rig = make("  - {name: everything, when: {}, notify: [backend]}\n")
     await rig.poll(times=2)
+    await rig.deliver()
     quiet = await commands(rig)
     late = Outcome(Verdict.HOLD, "http_401", "no", DAY)
     for at in range(0, 10_000, 1000):
