@@ -188,7 +188,7 @@ FLAWS = {
     ),
     "a rest that is not kept": Flaw("claim", "if next_at > now then return {next_at - now, failures, 0} end"),
     "a retry at once": Flaw(
-        "settle", "keep_head(0, attempts, first, tonumber(next_at))", "keep_head(0, attempts, first, now)"
+        "settle", "keep_head(0, attempts, first, when)", "keep_head(0, attempts, first, now)"
     ),
 }
 _MOST_SEEDS = 12
