@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 import fakeredis
+import pytest
 
 from tests.integration.month import NEW_YORK, Month
 from tests.proof.spread import quiet_log
@@ -72,8 +73,9 @@ STORY = {
 }
 
 
-async def test_a_month_says_what_it_should_and_nothing_else_with_a_new_worker_every_hour() -> None:
-    month = Month(fakeredis.FakeAsyncRedis(), restarts=True)
+@pytest.mark.parametrize("restarts", [False, True], ids=["one worker", "a new one every hour"])
+async def test_a_month_says_what_it_should_and_nothing_else(restarts: bool) -> None:
+    month = Month(fakeredis.FakeAsyncRedis(), restarts=restarts)
     with quiet_log():
         await month.run(STORY)
     told = [line for sink in sorted(month.said) for line in (f"# {sink}", *month.said[sink])]
