@@ -32,7 +32,6 @@ from notifier.core.conditions import calendar_of
 from notifier.core.events import Names
 from notifier.errors import ConfigError
 from notifier.poller.inbox import TAKE
-from notifier.store.names import name_keys, names_of
 
 _LONGEST = timedelta(days=90)
 _MORNING = time(9)
@@ -223,7 +222,7 @@ async def _read(config: Config) -> tuple[list[Alert], Names]:
         alerts = list((await store.state.alerts()).values())
         employers = {str(alert.subject.above.get("employer")) for alert in alerts}
         carriers = {str(alert.subject.fields.get("carrier")) for alert in alerts}
-        return alerts, names_of(await store.names.get(name_keys(employers, carriers)))
+        return alerts, await store.names.known(employers, carriers)
 
 
 async def _take(

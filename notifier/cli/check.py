@@ -106,11 +106,8 @@ async def _clasp(config: Config) -> str:
 
 
 async def _owners(config: OwnersConfig) -> str:
-    sessions = Sessions()
-    try:
+    async with Sessions() as sessions:
         return f"the table has {len(await fetch(config, sessions))} rows"
-    finally:
-        await sessions.close()
 
 
 async def _store(config: Config) -> str:

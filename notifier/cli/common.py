@@ -7,7 +7,15 @@ import csv
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -21,6 +29,7 @@ from notifier.clock import SystemClock
 from notifier.config import Config, load
 from notifier.errors import ConfigError, NotifierError, StoreUnavailable
 from notifier.store.health import SinkHealth
+from notifier.store.lanes import DeadLetter
 from notifier.store.stores import Stores, stores
 
 T = TypeVar("T")
@@ -82,11 +91,6 @@ def need_sink(config: Config, name: str) -> None:
         raise ConfigError(f'there is no sink "{name}"; the configuration has: {", ".join(config.sinks)}')
 
 
-def texts(values: Iterable[Any]) -> set[str]:
-    """The texts among values: an id may be anything that the source says."""
-    return {value for value in values if isinstance(value, str)}
-
-
 def print_json(value: Any) -> None:
     """One JSON document."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
@@ -126,8 +130,29 @@ def show(rows: Sequence[dict[str, Any]], *, as_json: bool, empty: str) -> None:
     out.print(table)
 
 
+async def dead_letters_of(store: Stores, sink: str) -> list[DeadLetter]:
+    """Every dead letter of a sink, oldest first."""
+    letters: list[DeadLetter] = []
+    while batch := await store.lanes.dead_letters(sink, after=letters[-1].id if letters else "-"):
+        letters += batch
+    return letters
+
+
+async def batchwise(
+    what: str, items: Sequence[T], size: int, act: Callable[[Sequence[T]], Awaitable[int]]
+) -> int:
+    """Do something to all of them, at most ``size`` at a time, with progress; the sum of what that gave."""
+    total = 0
+    with _progress(what, len(items)) as advance:
+        for at in range(0, len(items), size):
+            batch = items[at : at + size]
+            total += await act(batch)
+            advance(len(batch))
+    return total
+
+
 @contextmanager
-def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+def _progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """Shows on a terminal how long work goes on; called with how much more was done."""
     from rich.progress import Progress  # noqa: PLC0415 - most commands end at once
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -17,12 +17,13 @@ from notifier.cli.common import (
     JsonOption,
     SinkArgument,
     YesOption,
+    batchwise,
     confirm,
+    dead_letters_of,
     load_config,
     need_sink,
     open_stores,
     print_json,
-    progress,
     run_async,
     say,
     show,
@@ -218,36 +219,26 @@ async def _replay(config: Config, sink: str, choice: Choice) -> tuple[int, int]:
     """How many letters were moved, and how many were chosen."""
     async with open_stores(config) as store:
         letters = await _chosen(store, sink, choice)
-        moved = await _batchwise("sending again", letters, lambda batch: store.lanes.replay(sink, batch))
+        moved = await batchwise(
+            "sending again", letters, _BATCH, lambda batch: store.lanes.replay(sink, batch)
+        )
     return moved, len(letters)
 
 
 async def _drop(config: Config, sink: str, letters: Sequence[DeadLetter]) -> int:
     async with open_stores(config) as store:
-        return await _batchwise(
+        return await batchwise(
             "forgetting",
             letters,
+            _BATCH,
             lambda batch: store.lanes.drop_dead(sink, [letter.id for letter in batch]),
         )
-
-
-async def _batchwise(
-    what: str, letters: Sequence[DeadLetter], act: Callable[[Sequence[DeadLetter]], Awaitable[int]]
-) -> int:
-    """Do something to all of them, a batch at a time; to how many it was done."""
-    count = 0
-    with progress(what, len(letters)) as advance:
-        for at in range(0, len(letters), _BATCH):
-            batch = letters[at : at + _BATCH]
-            count += await act(batch)
-            advance(len(batch))
-    return count
 
 
 async def _chosen(store: Stores, sink: str, choice: Choice) -> list[DeadLetter]:
     if choice.ids:
         return [await _one_of(store, sink, id_) for id_ in choice.ids]
-    return choice.of(await _all_of(store, sink), store.state.now())
+    return choice.of(await dead_letters_of(store, sink), store.state.now())
 
 
 async def _one_of(store: Stores, sink: str, id_: str) -> DeadLetter:
@@ -255,10 +246,3 @@ async def _one_of(store: Stores, sink: str, id_: str) -> DeadLetter:
     if letter is None:
         raise Failed(f"{sink} has no dead letter {id_}; see `notifier dead list {sink}`")
     return letter
-
-
-async def _all_of(store: Stores, sink: str) -> list[DeadLetter]:
-    letters: list[DeadLetter] = []
-    while batch := await store.lanes.dead_letters(sink, after=letters[-1].id if letters else "-"):
-        letters += batch
-    return letters

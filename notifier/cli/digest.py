@@ -29,7 +29,6 @@ from notifier.errors import ConfigError
 from notifier.poller.digesting import read_past, summarize
 from notifier.sinks.values import clean
 from notifier.sinks.wording import tell
-from notifier.store.names import name_keys, names_of
 
 
 def add_to(app: typer.Typer) -> None:
@@ -67,7 +66,7 @@ async def _body(config: Config, router: Router, asked: Digest) -> dict[str, Any]
         alerts = [alert for alert in (await store.state.alerts()).values() if alert.phase is Phase.OPEN]
         past = await read_past(store.state, due.since, now, config.history)
         summary = summarize(due, alerts, past, config.source.poll_interval, meta.complete_at, now)
-        names = names_of(await store.names.get(name_keys(*ids_named(summary))))
+        names = await store.names.known(*ids_named(summary))
     origin = Origin(config.name, meta.epoch, now, meta.complete_at)
     return Digester(router, origin, names).body(summary, asked.asked.notify[0])
 

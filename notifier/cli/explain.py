@@ -14,6 +14,7 @@ from notifier.cli.common import (
     ConfigOption,
     Failed,
     JsonOption,
+    dead_letters_of,
     load_config,
     open_stores,
     print_json,
@@ -21,7 +22,7 @@ from notifier.cli.common import (
     say,
     sink_healths,
 )
-from notifier.cli.ledger import with_links
+from notifier.cli.ledger import event_row, with_links
 from notifier.config import Config, RuleConfig
 from notifier.core.alerts import Alert
 from notifier.core.book import messages_told
@@ -117,26 +118,17 @@ async def _waiting(store: Stores, sinks: Mapping[str, SinkHealth], event: Event)
 
 
 async def _letters(store: Stores, sinks: Mapping[str, SinkHealth], event: Event) -> dict[str, DeadLetter]:
-    found: dict[str, DeadLetter] = {}
+    found = {}
     for name in sinks:
-        last = "-"
-        while batch := await store.lanes.dead_letters(name, after=last):
-            last = batch[-1].id
-            if letter := _with_id(batch, event.id):
+        for letter in await dead_letters_of(store, name):
+            if letter.delivery.id == event.id:
                 found[name] = letter
     return found
 
 
-def _with_id(letters: Sequence[DeadLetter], id_: str) -> DeadLetter | None:
-    return next((letter for letter in letters if letter.delivery.id == id_), None)
-
-
 def _what(event: Event) -> str:
-    data = event.data
-    employer = data.get("connection", {}).get("employer", {})
-    carrier = data.get("carrier", {})
-    who = [employer.get("name") or employer.get("id"), carrier.get("name") or carrier.get("id")]
-    where = " · ".join(str(one) for one in (*who, data.get("entity", {}).get("id")) if one)
+    data, row = event.data, event_row(event.type, event.timestamp, event.data)
+    where = " · ".join(str(row[name]) for name in ("employer", "carrier", "entity") if row[name])
     moved = f"{data.get('from')} -> {data.get('to')}" if "to" in data else str(data.get("message", ""))
     return f"{where}: {moved}" if where else moved
 

@@ -24,7 +24,7 @@ from notifier.cli.common import (
     show,
     sink_healths,
 )
-from notifier.cli.ledger import with_links
+from notifier.cli.ledger import event_row, with_links
 from notifier.config import Config
 from notifier.core.removals import Held
 from notifier.errors import ConfigError
@@ -144,7 +144,11 @@ def history(
         columns, empty = list(_OF_ATTEMPTS), "no attempts yet"
     else:
         events = run_async(lambda: _events(loaded, limit, entity))
-        rows = events if as_json else [_event_row(event) for event in events]
+        rows = (
+            events
+            if as_json
+            else [event_row(event["type"], event["timestamp"], event["data"]) for event in events]
+        )
         columns, empty = list(_OF_EVENTS), "no events yet"
     if as_csv:
         print_csv(rows, columns)
@@ -169,22 +173,6 @@ async def _events(config: Config, limit: int, entity: str | None) -> list[dict[s
 def _is_about(event: dict[str, Any], entity: str) -> bool:
     data = event["data"]
     return entity in {data.get("entity", {}).get("id"), data.get("connection", {}).get("id")}
-
-
-def _event_row(event: dict[str, Any]) -> dict[str, Any]:
-    data = event["data"]
-    employer = data.get("connection", {}).get("employer", {})
-    carrier = data.get("carrier", {})
-    return {
-        "time": event["timestamp"],
-        "type": event["type"],
-        "employer": employer.get("name") or employer.get("id"),
-        "carrier": carrier.get("name") or carrier.get("id"),
-        "from": data.get("from"),
-        "to": data.get("to") or data.get("message"),
-        "entity": data.get("entity", {}).get("id"),
-        "event": data["id"],
-    }
 
 
 def approve(

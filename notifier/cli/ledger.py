@@ -1,4 +1,4 @@
-"""Attempts as people read them, with the permalinks of what was posted in Slack."""
+"""Events and attempts as people read them; attempts with the permalinks of what was posted in Slack."""
 
 from __future__ import annotations
 
@@ -10,6 +10,22 @@ from notifier.config import Config, SlackConfig
 from notifier.errors import NotifierError
 
 _PATIENCE_S = 3.0  # links are a comfort: nothing waits longer for them
+
+
+def event_row(type_: str, timestamp: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    """An event as a row: who, what moved, and by which ids."""
+    employer = data.get("connection", {}).get("employer", {})
+    carrier = data.get("carrier", {})
+    return {
+        "time": timestamp,
+        "type": type_,
+        "employer": employer.get("name") or employer.get("id"),
+        "carrier": carrier.get("name") or carrier.get("id"),
+        "from": data.get("from"),
+        "to": data.get("to") or data.get("message"),
+        "entity": data.get("entity", {}).get("id"),
+        "event": data["id"],
+    }
 
 
 async def with_links(config: Config, attempts: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -22,7 +22,6 @@ from notifier.core.owners import NOBODY, Owners
 from notifier.errors import ConfigError
 from notifier.poller.roster import check_file, fetch
 from notifier.sinks.session import Sessions
-from notifier.store.names import name_keys, names_of
 
 _Pair = tuple[str, str]  # the ids of an employer and a carrier
 
@@ -71,11 +70,8 @@ async def read_owners(config: Config) -> Owners:
     found = check_file(config)
     if found is not None:
         return found
-    sessions = Sessions()
-    try:
+    async with Sessions() as sessions:
         return await fetch(config.owners, sessions)
-    finally:
-        await sessions.close()
 
 
 async def _read(config: Config) -> tuple[dict[_Pair, int], Names]:
@@ -94,7 +90,7 @@ async def _read(config: Config) -> tuple[dict[_Pair, int], Names]:
                     pair = (str(state.fields.get("employer")), str(group.fields.get("carrier")))
                     groups[pair] = groups.get(pair, 0) + 1
         ids = {one for one, _ in groups}, {other for _, other in groups}
-        return groups, names_of(await store.names.get(name_keys(*ids)))
+        return groups, await store.names.known(*ids)
 
 
 def _row(pair: _Pair, count: int, owners: Owners, names: Names) -> dict[str, Any]:

@@ -19,7 +19,6 @@ from notifier.cli.common import (
     print_json,
     run_async,
     say,
-    texts,
 )
 from notifier.cli.owners import read_owners
 from notifier.clock import iso
@@ -28,7 +27,7 @@ from notifier.config.people import OWNER
 from notifier.config.words import nearest
 from notifier.core import codec
 from notifier.core.codec import Words
-from notifier.core.events import Names, Origin
+from notifier.core.events import Names, Origin, ids_named
 from notifier.core.messages import place_of
 from notifier.core.preview import Preview, Said, first_look
 from notifier.core.rules import Router
@@ -130,13 +129,13 @@ async def _state(store: StateStore) -> tuple[Meta, dict[str, ConnectionState]]:
 
 async def _names(store: Stores, router: Router, states: Mapping[str, ConnectionState]) -> tuple[Names, int]:
     """What is known by now of whatever the rules may ask for or tell, and how many names are not."""
-    employers: set[str] = set()
-    carriers: set[str] = set()
-    for id_, state in states.items():
-        if any(condition.matching(id_, state, Names()) for condition in router.conditions):
-            employers |= texts([state.fields.get("employer")])
-            carriers |= texts(group.fields.get("carrier") for group in state.group_connections.values())
-    wanted = name_keys(employers, carriers)
+    wanted = name_keys(
+        *ids_named(
+            state
+            for id_, state in states.items()
+            if any(condition.matching(id_, state, Names()) for condition in router.conditions)
+        )
+    )
     found: dict[str, Any] = {}
     for at in range(0, len(wanted), _NAMES_AT_ONCE):
         found |= await store.names.get(wanted[at : at + _NAMES_AT_ONCE])

@@ -7,7 +7,7 @@ workers run, and a lane's order is kept.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Annotated, Any
 
@@ -19,25 +19,23 @@ from notifier.cli.common import (
     Failed,
     SinkArgument,
     YesOption,
+    batchwise,
     confirm,
     load_config,
     need_sink,
     open_stores,
-    progress,
     run_async,
     say,
-    texts,
 )
 from notifier.cli.spans import SinceOption, UntilOption, span_of
 from notifier.clock import iso
 from notifier.config import Config, Target
 from notifier.core import codec
 from notifier.core.codec import Words
-from notifier.core.events import Names, Origin, current, recorded
+from notifier.core.events import Names, Origin, current, ids_named, recorded
 from notifier.core.rules import Router
 from notifier.errors import ConfigError
 from notifier.models import ConnectionState, Owed
-from notifier.store.names import name_keys, names_of
 from notifier.store.stores import Stores
 
 _AT_ONCE = 100  # connections, or deliveries: what one script takes is as bounded as a commit
@@ -130,11 +128,7 @@ def _again(router: Router, sink: str, record: dict[str, Any]) -> Owed | None:
 
 async def _owe(config: Config, sink: str, found: Sequence[Owed]) -> None:
     async with open_stores(config) as store:
-        with progress("sending again", len(found)) as advance:
-            for at in range(0, len(found), _AT_ONCE):
-                batch = found[at : at + _AT_ONCE]
-                await store.lanes.enqueue(sink, batch)
-                advance(len(batch))
+        await batchwise("sending again", found, _AT_ONCE, lambda batch: store.lanes.enqueue(sink, batch))
 
 
 # --- resync ---
@@ -150,14 +144,14 @@ async def _ids(config: Config) -> list[str]:
 
 async def _resync(config: Config, sink: str, ids: Sequence[str]) -> int:
     """How many events the sink is owed."""
-    router, nonce, count = Router(config), secrets.token_hex(8), 0
+    router, nonce = Router(config), secrets.token_hex(8)
     async with open_stores(config) as store:
-        with progress("present state", len(ids)) as advance:
-            for at in range(0, len(ids), _AT_ONCE):
-                batch = ids[at : at + _AT_ONCE]
-                count += await _resync_batch(store, config, router, sink, batch, nonce)
-                advance(len(batch))
-    return count
+        return await batchwise(
+            "present state",
+            ids,
+            _AT_ONCE,
+            lambda batch: _resync_batch(store, config, router, sink, batch, nonce),
+        )
 
 
 async def _resync_batch(
@@ -175,7 +169,7 @@ async def _resync_batch(
             }
         except codec.Undecodable:
             continue  # a poll wrote words meanwhile that were not known before
-        names = names_of(await store.names.get(name_keys(*_named(states.values()))))
+        names = await store.names.known(*ids_named(states.values()))
         origin = Origin(config.name, meta.epoch, meta.complete_at or iso(store.state.now()), None)
         owed = list(_current(router, sink, states, origin, names, nonce))
         if await store.lanes.enqueue(sink, owed, meta.version):
@@ -194,13 +188,3 @@ def _current(
     for id_, state in states.items():
         for event in current(state, id_, origin, names, nonce):
             yield router.owe(event, Target(sink), RULE, None)
-
-
-def _named(states: Iterable[ConnectionState]) -> tuple[set[str], set[str]]:
-    """The employers and carriers that these connections name."""
-    known = list(states)
-    groups = (group for state in known for group in state.group_connections.values())
-    return (
-        texts(state.fields.get("employer") for state in known),
-        texts(group.fields.get("carrier") for group in groups),
-    )

@@ -91,9 +91,10 @@ class _Place:
 
 
 def _without_tag(loc: Path) -> Path:
-    is_tagged = loc[:1] == ("sinks",) and loc[_SINK_TAG_AT : _SINK_TAG_AT + 1] in {
-        (tag,) for tag in known_types()
-    }
+    tag = loc[_SINK_TAG_AT] if loc[:1] == ("sinks",) and len(loc) > _SINK_TAG_AT else None
+    is_tagged = tag in SINK_MODELS or (
+        tag is not None and tag in known_types()
+    )  # those are looked for on disk
     return (*loc[:_SINK_TAG_AT], *loc[_SINK_TAG_AT + 1 :]) if is_tagged else loc
 
 

@@ -1,4 +1,4 @@
-"""Files that are looked at again while the worker runs."""
+"""Files that a configuration names: why one cannot be read, and whether it is still the one of before."""
 
 from __future__ import annotations
 
@@ -14,3 +14,8 @@ def mark_of(path: Path) -> Mark | None:
     except (OSError, ValueError):
         return None
     return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
+
+
+def why_unreadable(error: Exception) -> str:
+    """What the machine says, or that the name is none (``ValueError``: it holds a NUL)."""
+    return str(error.strerror) if isinstance(error, OSError) else "not a file name"

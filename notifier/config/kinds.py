@@ -23,12 +23,11 @@ GROUP = "notifier.sinks"
 class SinkKind(NamedTuple):
     """A kind of sink: the keys of its configuration, and what builds one of a name and those keys.
 
-    ``build`` gets a ``notifier.sinks.plugin.Place`` third. ``docs`` is where its keys are explained.
+    ``build`` gets a ``notifier.sinks.plugin.Place`` third.
     """
 
     settings: type[SinkSettings]
     build: Callable[[str, Any, Any], Any]
-    docs: str = ""
 
 
 class UnusableKind(ValueError):

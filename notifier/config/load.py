@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails
 
 from notifier.config import explain, references
 from notifier.config.document import MapNode, Problem, parse, plain
+from notifier.config.files import why_unreadable
 from notifier.config.interpolate import interpolate
 from notifier.config.kinds import SinkKind, UnusableKind, config_model, kinds_of
 from notifier.config.model import Config
@@ -115,8 +116,7 @@ def _read(path: Path) -> str:
     except IsADirectoryError:
         raise ConfigError(f"{path}: is a directory; name the file in it") from None
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a file name"
-        raise ConfigError(f"{path}: cannot be read: {reason}") from None
+        raise ConfigError(f"{path}: cannot be read: {why_unreadable(error)}") from None
     if len(data) > MAX_BYTES:
         raise ConfigError(f"{path}: is larger than 1 MiB: not a configuration")
     try:

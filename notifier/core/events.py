@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -34,6 +34,19 @@ class Names(msgspec.Struct, frozen=True):
     def carrier(self, id_: Any) -> str | None:
         """The name; the id may be anything that the source says."""
         return self.carriers.get(id_) if isinstance(id_, str) else None
+
+
+def ids_named(states: Iterable[ConnectionState]) -> tuple[set[str], set[str]]:
+    """The employers and the carriers of connections; an id that is no text has no name."""
+    employers: set[Any] = set()
+    carriers: set[Any] = set()
+    for state in states:
+        for found, ids in (
+            (employers, [state.fields.get("employer")]),
+            (carriers, [group.fields.get("carrier") for group in state.group_connections.values()]),
+        ):
+            found.update(id_ for id_ in ids if isinstance(id_, str))
+    return employers, carriers
 
 
 class Origin(msgspec.Struct, frozen=True):

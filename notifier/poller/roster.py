@@ -17,7 +17,7 @@ from yarl import URL
 
 from notifier.clock import Clock
 from notifier.config import Config, OwnersConfig
-from notifier.config.files import Mark, mark_of
+from notifier.config.files import Mark, mark_of, why_unreadable
 from notifier.config.urls import is_loopback
 from notifier.core.owners import BadTable, Owners, parse
 from notifier.errors import ConfigError, DeliveryError, NotifierError, OwnersUnavailable
@@ -46,7 +46,6 @@ class Roster:
         self._file = directory / config.file if config.file is not None else None
         self._clock = clock
         self._sessions = sessions
-        self._is_unread = False
         self._mark: Mark | bool | None = False  # of the file as it was last read; None: it was not there
 
     async def look(self) -> None:
@@ -55,10 +54,9 @@ class Roster:
             return
         mark = await asyncio.to_thread(mark_of, self._file)
         if mark != self._mark:
-            self._mark = mark
-            await self._take(asyncio.to_thread(read_file, self._file))
-            if self._is_unread:
-                self._mark = False  # what could not be read now may be readable at the next poll
+            error = await self._take(asyncio.to_thread(read_file, self._file))
+            # What could not be read now may be readable at the next poll; a wrong table waits for a change.
+            self._mark = False if isinstance(error, Unreadable) else mark
 
     async def fetch(self) -> None:
         """Ask the address, if there is one."""
@@ -72,21 +70,22 @@ class Roster:
             await self._clock.sleep(wait.total_seconds())
             await self.fetch()
 
-    async def _take(self, reading: Awaitable[Owners]) -> None:
+    async def _take(self, reading: Awaitable[Owners]) -> NotifierError | None:
+        """Use a table; or keep the one of before, and say why: the error."""
         try:
             self.owners = await reading
         except NotifierError as error:
-            self._is_unread = isinstance(error, Unreadable)
             first, *rest = str(error).splitlines()
             more = f" and {len(rest)} more problems" if rest else ""
             problem = f"owners: {first}{more}; the table of before stays in use ({len(self.owners)} rows)"
             if problem != self.problem:
                 _log.warning("owners.failed", error=str(error), rows=len(self.owners))
             self.problem = problem
+            return error
         else:
-            self._is_unread = False
             self.problem = ""
             _log.info("owners.read", rows=len(self.owners))
+            return None
 
 
 def roster_of(config: Config, clock: Clock, sessions: Sessions) -> Roster | None:
@@ -111,8 +110,7 @@ def read_file(path: Path) -> Owners:
     except FileNotFoundError:
         raise Unreadable(f"{path}: there is no such file (owners.file)") from None
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a file name"
-        raise Unreadable(f"{path}: cannot be read: {reason}") from None
+        raise Unreadable(f"{path}: cannot be read: {why_unreadable(error)}") from None
     return _table(data, str(path))
 
 

@@ -19,7 +19,7 @@ from notifier.core.census import Affected
 from notifier.core.desk import Desk, Looked
 from notifier.core.diff import ChildKey
 from notifier.core.durations import Pair, Seconds
-from notifier.core.events import Names, Origin
+from notifier.core.events import Names, Origin, ids_named
 from notifier.core.telling import Telling
 from notifier.core.watch import Fresh, Turn, Watch
 from notifier.models import ConnectionState, Kind
@@ -93,8 +93,9 @@ class Watching:
         """Look up what the events and alerts of these changes need."""
         employers, carriers = _told_of(changes)
         if self._watched:
-            for change in changes:
-                _note(change.diff.state, employers, carriers)
+            all_employers, all_carriers = ids_named(change.diff.state for change in changes)
+            employers |= all_employers
+            carriers |= all_carriers
         await self._look_up(employers, carriers)
 
     async def let_time_pass(
@@ -189,12 +190,12 @@ class Watching:
 
     async def _look_at(self, states: Mapping[str, ConnectionState]) -> None:
         fresh = [rule for rule in self._tools.router.conditions if rule.rule.name in self._fresh]
-        employers: set[str] = set()
-        carriers: set[str] = set()
-        for id_, state in states.items():
-            if any(rule.matching(id_, state, Names()) for rule in fresh):
-                _note(state, employers, carriers)
-        await self._look_up(employers, carriers, spare=self._for_carriers)
+        named = ids_named(
+            state
+            for id_, state in states.items()
+            if any(rule.matching(id_, state, Names()) for rule in fresh)
+        )
+        await self._look_up(*named, spare=self._for_carriers)
         await self._commit(
             turn for id_, state in states.items() for turn in self.watch.seen_first(id_, state)
         )
@@ -251,13 +252,6 @@ def _told_of(changes: Iterable[Change]) -> tuple[set[str], set[str]]:
             if step.kind is Kind.GROUP_CONNECTION:
                 _add(carriers, step.fields.get("carrier"))
     return employers, carriers
-
-
-def _note(state: ConnectionState, employers: set[str], carriers: set[str]) -> None:
-    """The employer and the carriers of a connection."""
-    _add(employers, state.fields.get("employer"))
-    for group in state.group_connections.values():
-        _add(carriers, group.fields.get("carrier"))
 
 
 def _add(ids: set[str], id_: object) -> None:

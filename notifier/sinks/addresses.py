@@ -11,12 +11,13 @@ named here, and IPv4 in its two IPv6 spellings that lead to the IPv4 host itself
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+
+from notifier.config.connections import Network
 
 #: What an operator's own receiver may have, where the sink's configuration says so.
 PRIVATE = frozenset({"loopback", "private", "carrier-grade NAT", "unique local"})
 
-Network = IPv4Network | IPv6Network
 _Table = Sequence[tuple[str, tuple[Network, ...]]]
 
 

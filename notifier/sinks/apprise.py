@@ -115,4 +115,4 @@ def _build(name: str, config: AppriseSettings, place: Place) -> AppriseSink:  # 
     return AppriseSink(name, urls=[url.get_secret_value() for url in config.urls], deadline=config.timeout)
 
 
-SINK = SinkKind(AppriseSettings, _build, "docs/sinks.md#apprise")
+SINK = SinkKind(AppriseSettings, _build)

@@ -6,6 +6,7 @@ import ssl
 from pathlib import Path
 
 from notifier.config.connections import TlsConfig
+from notifier.config.files import why_unreadable
 from notifier.errors import ConfigError
 
 
@@ -42,5 +43,4 @@ def _trusting(name: str, ca: Path) -> ssl.SSLContext:
 
 
 def _unreadable(key: str, file: str, error: Exception) -> ConfigError:
-    reason = error.strerror if isinstance(error, OSError) else "not a file name"
-    return ConfigError(f"{key}: {file} cannot be read: {reason}")
+    return ConfigError(f"{key}: {file} cannot be read: {why_unreadable(error)}")

@@ -191,4 +191,4 @@ def _build(name: str, config: CommandSettings, place: Place) -> CommandSink:
     )
 
 
-SINK = SinkKind(CommandSettings, _build, "docs/sinks.md#command")
+SINK = SinkKind(CommandSettings, _build)

@@ -30,16 +30,15 @@ from notifier.sinks.webhook import WebhookSink
 @asynccontextmanager
 async def build_sinks(config: Config, sessions: Sessions | None = None) -> AsyncIterator[dict[str, Sink]]:
     """Every sink of a configuration by its name, while the context lasts. Connects to nothing yet."""
-    own = Sessions()
-    sinks = {
-        name: build(name, sink, sessions or own, config.directory) for name, sink in config.sinks.items()
-    }
-    try:
-        yield sinks
-    finally:
-        for sink in sinks.values():
-            await sink.close()
-        await own.close()
+    async with Sessions() as own:
+        sinks = {
+            name: build(name, sink, sessions or own, config.directory) for name, sink in config.sinks.items()
+        }
+        try:
+            yield sinks
+        finally:
+            for sink in sinks.values():
+                await sink.close()
 
 
 def build(name: str, config: SinkSettings, sessions: Sessions, directory: Path) -> Sink:

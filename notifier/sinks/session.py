@@ -26,7 +26,8 @@ from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from notifier import __version__
-from notifier.sinks.addresses import Network, is_forbidden
+from notifier.config.connections import Network
+from notifier.sinks.addresses import is_forbidden
 
 if TYPE_CHECKING:
     from aiohttp.connector import Connection

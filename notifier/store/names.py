@@ -39,6 +39,10 @@ class NameCache:
                     found[key] = content
         return found
 
+    async def known(self, employers: Collection[str], carriers: Collection[str]) -> Names:
+        """The names of these ids, as far as the cache has them."""
+        return names_of(await self.get(name_keys(employers, carriers)))
+
     async def put(self, entries: Mapping[str, Any], lifetime: timedelta) -> None:
         """Remember these for ``lifetime``."""
         if entries:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from notifier.cli.preview import look
 from tests.integration.test_alerts_together import employers, trouble
-from tests.integration.test_preview import RULES, all_that_is_stored, know_names, stores
+from tests.integration.test_preview import RULES, looked_at
 
 TABLE = """\
 employer,carrier,owner,team,channel
@@ -28,14 +27,7 @@ async def test_what_is_shown_is_what_owners_would_be_sent(make, account, tmp_pat
     employers(account, 8, "carr_{n}")
     for n in range(8):
         trouble(account, n)
-    await rig.poll()
-    await know_names(rig, account)
-    before = await all_that_is_stored(rig)
-    outlook = await look(rig.config, stores(rig))
-    assert await all_that_is_stored(rig) == before
-    for sink in rig.sinks.values():
-        sink.got.clear()
-        sink.targets.clear()
+    outlook = await looked_at(rig, account)
     await rig.poll()
     await rig.deliver()
     sent = sorted(
