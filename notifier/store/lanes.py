@@ -21,6 +21,7 @@ from notifier.store.client import translated
 from notifier.store.formats import fresh_delivery, iso_of, microseconds, oldest_id
 from notifier.store.health import FIELDS, SinkHealth, read_health
 from notifier.store.keys import PAGE, POSTED, Keys
+from notifier.store.pipelined import PipelinedScript
 from notifier.store.scripts import Client, load
 
 #: A claim outlives the attempt it is for by this much.
@@ -89,7 +90,7 @@ class Lanes:
         self.now_us = now_us  # the store's time
         self._ledger = ledger
         self._claim = load(redis, "claim")
-        self._settle = load(redis, "settle")
+        self._settle = PipelinedScript(redis, load(redis, "settle"))
         self._replay = load(redis, "replay")
         self._resume = load(redis, "resume")
         self._enqueue = load(redis, "enqueue")

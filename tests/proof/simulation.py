@@ -30,7 +30,7 @@ from notifier.store.scripts import text as text_of
 from notifier.store.state import StateStore
 from tests.e2e.oracle import statuses_of
 from tests.proof.oracle import examine, judge, open_alerts, shown_alerts, shown_by
-from tests.proof.simulated_store import StoreClient
+from tests.proof.simulated_client import StoreClient
 from tests.proof.simulated_world import EPOCH, NEVER, Machine, Network, World
 from tests.proof.simulation_faults import Faults, ForgetfulStore, Mutations, history_ids
 from tests.proof.simulation_parts import (

@@ -35,7 +35,7 @@ from notifier.store.names import NameCache
 from notifier.store.state import StateStore
 from notifier.web.health import Health
 from notifier.worker import GRACE
-from tests.proof.simulated_store import StoreClient
+from tests.proof.simulated_client import StoreClient
 from tests.proof.simulated_world import Machine, Network, World
 from tests.proof.simulation_watch import Watch
 from tests.support.account import BASE, Account

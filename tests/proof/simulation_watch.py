@@ -105,7 +105,8 @@ class Watch:
         elif name == "claim":
             self._claimed(machine, args[0][0].rpartition("lanes:")[2], answer)
         elif name == "settle":
-            self._settled(machine, args[0][0].rpartition("lanes:")[2], args[1], answer)
+            for (keys, given), one in zip(args, answer, strict=True):
+                self._settled(machine, keys[0].rpartition("lanes:")[2], given, one)
 
     def _committed(self, machine: Machine, args: Sequence[Any], answer: Any) -> None:
         self.counts[answer[0].decode()] += 1
