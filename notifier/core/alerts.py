@@ -161,7 +161,8 @@ class Alert(msgspec.Struct, frozen=True, omit_defaults=True):
     ``last`` to the message in which an earlier occurrence ended. ``saying`` is what people are still to be
     told beside that; ``kept`` the same for places that were not to be disturbed, and was said elsewhere.
     ``past`` is the last occurrence that ended, where another one has begun. ``owner`` is who owned the entity
-    when it opened; None: nobody has asked.
+    when it opened; None: nobody has asked. ``seeks_owner``: that is for now, until what could not be looked
+    up is known.
 
     ``moved_at`` is when anything of its entity was last seen to move since it opened. ``unstable`` is when it
     began to open and end again and again: people are told that, and the rest once it has settled.
@@ -196,6 +197,7 @@ class Alert(msgspec.Struct, frozen=True, omit_defaults=True):
     end: End | None = None
     past: Alert | None = None
     owner: Owner | None = None
+    seeks_owner: bool = False
 
     @property
     def ended(self) -> Alert | None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from notifier.core.alerts import TO_A_PROGRAM, Alert
+from notifier.core.alerts import TO_A_PROGRAM, Alert, Phase
 from notifier.core.durations import Durations, Pair, Seconds
 from notifier.core.messages import Message
 from notifier.core.quiet import Silence
 
 
 class Book:
-    """Alerts by key, messages and silences by id, as committed. ``owed``: somebody is yet to hear of it."""
+    """Alerts by key, messages and silences by id, as committed.
+
+    ``owed`` are the keys of which somebody is yet to hear, ``seeking`` those open ones that seek their owner.
+    """
 
     def __init__(
         self,
@@ -23,6 +26,7 @@ class Book:
         self.durations = Durations(durations)
         self.silences = dict(silences)
         self.owed: set[str] = set()
+        self.seeking: set[str] = set()
         self.messages = {message.id: message for message in messages}
         self._alerts: dict[str, Alert] = {}
         self._below: dict[str, set[str]] = {}
@@ -88,9 +92,12 @@ class Book:
             self._told_by.setdefault(message, set()).add(key)
         if alert.is_owed or not messages_told(alert) <= self.messages.keys():
             self.owed.add(key)
+        if alert.seeks_owner and alert.phase is Phase.OPEN:
+            self.seeking.add(key)
 
     def _remove(self, key: str, alert: Alert) -> None:
         self.owed.discard(key)
+        self.seeking.discard(key)
         _take_out(self._below, alert.subject.connection, key)
         for message in messages_of(alert):
             _take_out(self._told_by, message, key)

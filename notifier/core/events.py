@@ -35,6 +35,14 @@ class Names(msgspec.Struct, frozen=True):
         """The name; the id may be anything that the source says."""
         return self.carriers.get(id_) if isinstance(id_, str) else None
 
+    def knows_employer(self, id_: Any) -> bool:
+        """Whether all is known that there is to know; False: nobody has looked, or the look-up failed."""
+        return id_ in self.employers or not isinstance(id_, str)
+
+    def knows_carrier(self, id_: Any) -> bool:
+        """The same of a carrier."""
+        return id_ in self.carriers or not isinstance(id_, str)
+
 
 def ids_named(states: Iterable[ConnectionState]) -> tuple[set[str], set[str]]:
     """The employers and the carriers of connections; an id that is no text has no name."""

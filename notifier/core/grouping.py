@@ -96,8 +96,10 @@ class Grouping:
         rule = self._rules.get(alert.rule)
         wanted = rule.group_by if rule else "employer"
         carrier = alert.subject.fields.get("carrier")
-        is_each = alert.existing and rule is not None and rule.include_existing == "each"
-        if wanted == "none" or is_each:
+        found = rule.include_existing if alert.existing and rule else ""
+        if found == "summary":  # the first look was told without this place
+            return alert.rule, By.STORM, ""
+        if wanted == "none" or found == "each":
             return alert.rule, By.ENTITY, key
         if isinstance(carrier, str) and (
             wanted == "carrier" or len(self._employers[alert.rule, carrier]) >= _BURST_EMPLOYERS

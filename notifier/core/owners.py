@@ -22,6 +22,7 @@ from notifier.config.words import nearest, shown
 COLUMNS = ("employer", "carrier", "owner", "team", "channel")
 MOST_MENTIONED = 10  # in one message
 _LONGEST_CELL = 200
+_EMPLOYER, _CARRIER = "er_", "carr_"  # how Clasp's ids begin
 _WORD = re.compile(r"[\w -]{1,40}")
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
@@ -47,10 +48,15 @@ class BadTable(Exception):
 
 
 class Owners:
-    """The table, by employer (an id, or our external id) and carrier (an id, or a name in small letters)."""
+    """The table, by employer (an id, or our external id) and carrier (an id, or a name in small letters).
+
+    ``by_external_id`` and ``by_carrier_name``: whether some row is found only by what has been looked up.
+    """
 
     def __init__(self, rows: Mapping[_Key, Owner] = {}) -> None:
         self._rows = dict(rows)
+        self.by_external_id = any(one and not one.startswith(_EMPLOYER) for one, _ in rows)
+        self.by_carrier_name = any(one and not one.startswith(_CARRIER) for _, one in rows)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -179,4 +185,4 @@ def _plain(cell: str) -> str:
 
 def _carrier(word: str) -> str:
     """An id as it is; a name without regard to capitals."""
-    return word if word.startswith("carr_") else word.casefold()
+    return word if word.startswith(_CARRIER) else word.casefold()

@@ -18,10 +18,11 @@ import msgspec
 
 from notifier.config import Config, RuleConfig, Target, When, is_among
 from notifier.config.people import OWNER
-from notifier.core.conditions import conditions
+from notifier.core.alerts import Alert
+from notifier.core.conditions import conditions, traits_of
 from notifier.core.diff import is_same_json
 from notifier.core.digests import digests
-from notifier.core.events import Event, told_body
+from notifier.core.events import Event, Names, told_body
 from notifier.core.owners import NOBODY, Owner, Owners, Reach, mentioned
 from notifier.core.quiet import Quiet
 from notifier.core.selection import Traits, selects
@@ -56,6 +57,7 @@ class Router:
         self._living = {name for name, sink in config.sinks.items() if sink.can_edit}
         self._links = config.links
         self.owners = Owners() if config.owners else None
+        self._looks_up = config.source.enrich
         self._reach = _reach(config)
 
     def knowing(self, owners: Owners) -> Router:
@@ -70,6 +72,16 @@ class Router:
             return None
         employer, external_id = (*traits.employer, None, None)[:2]
         return self.owners.of(employer, external_id, traits.carrier, traits.carrier_name) or NOBODY
+
+    def owned(self, alert: Alert, names: Names) -> Alert:
+        """An alert with its owner, who is found once: another table later moves no message."""
+        if self.owners is None or (alert.owner is not None and not alert.seeks_owner):
+            return alert
+        traits, employer = traits_of(alert.subject, names), alert.subject.above.get("employer")
+        lacks_employer = self.owners.by_external_id and not names.knows_employer(employer)
+        lacks_carrier = self.owners.by_carrier_name and not names.knows_carrier(traits.carrier)
+        seeks = self._looks_up and (lacks_employer or lacks_carrier)  # a row that says more may be there
+        return msgspec.structs.replace(alert, owner=self.owner_of(traits), seeks_owner=seeks)
 
     def places(self, targets: Iterable[Target], owner: Owner | None) -> Iterator[Target]:
         """The targets, each once; in place of ``owner`` where that is."""

@@ -31,7 +31,7 @@ from notifier.core.alerts import (
     What,
 )
 from notifier.core.book import Book
-from notifier.core.conditions import Condition, subjects, traits_of
+from notifier.core.conditions import Condition, subjects
 from notifier.core.course import Step, dismissed, observe, removed, take, tick
 from notifier.core.durations import Sample, sample
 from notifier.core.events import Event, Names, Origin, alert_id, from_alert
@@ -100,6 +100,7 @@ class Watch:
         self._below: dict[str, dict[str, Alert | None]] = {}  # the same, by connection
         self._book = book
         self._conditions = conditions
+        self._by_rule = {condition.rule.name: condition for condition in conditions}
         self._router = router
         self._origin = origin
         self._fresh = fresh
@@ -163,14 +164,30 @@ class Watch:
             for key, alert in self._of(id_).items():
                 is_of_it = alert.rule == condition.rule.name and _entity_of(alert) in entities
                 if alert.phase is Phase.OPEN and is_of_it:
-                    new = {
-                        place_of(target): Told()
-                        for target in self._targets(condition, alert)
-                        if self._router.is_for_people(target.sink) and place_of(target) not in alert.told
-                    }
-                    if new:
-                        self._write(key, id_, msgspec.structs.replace(alert, told={**alert.told, **new}))
-                        yield Turn(key, self.written[key], id_, _entity_of(alert))
+                    yield from self._tell_more(condition, key, alert, alert)
+
+    def found(self, keys: Iterable[str]) -> Iterator[Turn]:
+        """The owners of these open alerts, where what had to be looked up for that is known by now."""
+        for key in keys:
+            alert = self._now(key)
+            if alert is not None and alert.phase is Phase.OPEN and alert.rule in self._by_rule:
+                owned = self._router.owned(alert, self.names)
+                if not owned.seeks_owner:
+                    shown = msgspec.structs.replace(owned, stale=owned.stale or owned.owner != alert.owner)
+                    yield from self._tell_more(self._by_rule[alert.rule], key, alert, shown)
+
+    def _tell_more(self, condition: Condition, key: str, before: Alert, alert: Alert) -> Iterator[Turn]:
+        """An alert, and those of its rule's places that do not know of it yet."""
+        new = {
+            place_of(target): Told()
+            for target in self._targets(condition, alert)
+            if self._router.is_for_people(target.sink) and place_of(target) not in alert.told
+        }
+        after = msgspec.structs.replace(alert, told={**alert.told, **new})
+        if after != before:
+            connection = alert.subject.connection
+            self._write(key, connection, after)
+            yield Turn(key, self.written[key], connection, _entity_of(alert))
 
     def ended(self, key: str, alert: Alert, *, rule_is_gone: bool) -> Iterator[Turn]:
         """An alert without its rule, or whose entity is no longer in the state."""
@@ -184,9 +201,8 @@ class Watch:
 
     def taken(self, taking: Taking) -> Iterator[Turn]:
         """A person has taken alerts, or given them back; what is over by now is left out."""
-        conditions = {condition.rule.name: condition for condition in self._conditions}
         for key, alert in self._open(taking.alerts):
-            condition = conditions.get(alert.rule)
+            condition = self._by_rule.get(alert.rule)
             if condition is not None:
                 step = take(alert, taking.taken, condition.timing, self._look.at)
                 yield from self._take(condition, key, alert, step)
@@ -265,12 +281,12 @@ class Watch:
         assert about is not None  # noqa: S101 - what happens, happens to an alert
         if what is What.OPENED:
             about = msgspec.structs.replace(about, id=alert_id(about, self._origin))
-        about = self._owned(about)
+        about = self._router.owned(about, self.names)
         is_said = what is not What.RESOLVED or condition is None or condition.rule.resolve
         targets = self._who_knows(about) if what is What.RESOLVED else [*self._targets(condition, about)]
         people = [target for target in targets if self._router.is_for_people(target.sink)]
         programs = [target for target in targets if target not in people]
-        status_before = before.subject.status if before else None
+        status_before = about.was if what is What.OPENED or before is None else before.subject.status
         usual = self._book.durations.usual(about)
         event = from_alert(about, what, status_before, self._origin, self.names, usual)
         rule = condition.rule if condition else None
@@ -326,7 +342,7 @@ class Watch:
         """Whom the rule names for an alert."""
         if condition is None or (alert.existing and condition.rule.include_existing == "no"):
             return
-        alert = self._owned(alert)
+        alert = self._router.owned(alert, self.names)
         is_certain = condition.matches(alert.subject, self.names)
         if is_certain is False:  # by a name that became known only now
             return
@@ -336,19 +352,12 @@ class Watch:
             if not self._router.is_for_people(target.sink) or place_of(target) not in elsewhere:
                 yield target
 
-    def _owned(self, alert: Alert) -> Alert:
-        """The alert with its owner, who is found once: another table later moves no message."""
-        if alert.owner is not None:
-            return alert
-        owner = self._router.owner_of(traits_of(alert.subject, self.names))
-        return msgspec.structs.replace(alert, owner=owner)
-
     def _told_by_others(self, alert: Alert) -> set[str]:
         """The targets that know of another open alert of the same entity."""
         kind, id_, connection = alert.subject.kind, alert.subject.id, alert.subject.connection
         names = (condition.rule.name for condition in self._conditions if condition.rule.name != alert.rule)
         keys = (_key(name, kind, connection, id_) for name in names)
-        others = (self.written[key] if key in self.written else self._book.get(key) for key in keys)
+        others = map(self._now, keys)
         return {target for other in others if other and other.phase is Phase.OPEN for target in other.told}
 
     def _write(self, key: str, connection: str, alert: Alert | None) -> None:
@@ -359,6 +368,9 @@ class Watch:
             alert = msgspec.structs.replace(alert, stale=True)
         self.written[key] = alert
         self._below.setdefault(connection, {})[key] = alert
+
+    def _now(self, key: str) -> Alert | None:
+        return self.written[key] if key in self.written else self._book.get(key)
 
     def _of(self, id_: str) -> dict[str, Alert]:
         alerts = {**self._book.of(id_), **self._below.get(id_, {})}

@@ -116,6 +116,13 @@ class Watching:
             for turn in self.watch.passed(id_, below.get(id_, ()) if id_ in seen else None)
         )
 
+    async def find_owners(self) -> None:
+        """Look up again what was missing for the owners of open alerts."""
+        if self._book.seeking:
+            keys = sorted(self._book.seeking)
+            await self._look_up_alerts(filter(None, map(self._book.get, keys)))
+            await self._commit(self.watch.found(keys))
+
     async def look_first(self, changes: Collection[Change], last: Commit) -> Commit:
         """Rules that are new, other than before, or gone; the poll's last commit with what that adds.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import fakeredis
@@ -17,7 +18,7 @@ from notifier.errors import StoreUnavailable
 from notifier.models import Delivery, Owed
 from notifier.store.state import Commit
 from tests.support.account import Account, connection, group, milestone
-from tests.support.alerts import SINKS
+from tests.support.alerts import OWNERS, SINKS, TO_OWNER
 from tests.support.clock import FakeClock
 from tests.support.configs import config_with
 from tests.support.rig import Rig
@@ -140,3 +141,20 @@ def make(redis_client, account):
         return rig
 
     return make
+
+
+@pytest.fixture
+def table(tmp_path) -> Path:
+    path = tmp_path / "owners.csv"
+    path.write_text(OWNERS)
+    return path
+
+
+@pytest.fixture
+def owned(make, table) -> Callable[..., Rig]:
+    """A replica whose owners are in the table; where nobody owns a thing it is told at ``fallback``."""
+
+    def owned(rules: str = TO_OWNER, fallback: str = "ops#unowned") -> Rig:
+        return make(rules, f'owners: {{file: "{table}", sink: ops, fallback: "{fallback}"}}\n')
+
+    return owned

@@ -41,6 +41,8 @@ async def test_the_bodies_say_since_when_how_it_ended_and_which_occurrence_it_wa
     assert list(opened["data"])[:5] == ["id", "source", "epoch", "rule", "severity"]
     assert opened["data"]["carrier"] == {"id": "carr_1", "name": "Guardian"}
     assert opened["data"]["connection"]["employer"]["external_id"] == "48213"
+    assert (opened["data"]["from"], opened["data"]["to"]) == ("pending", "needs_attention")
+    assert (again["data"]["from"], again["data"]["to"]) == ("processing", "needs_attention")
     assert (resolved["data"]["from"], resolved["data"]["to"]) == ("needs_attention", "processing")
     assert resolved["data"]["alert"] == {
         **alert,

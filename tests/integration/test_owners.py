@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,33 +13,8 @@ from notifier.errors import ConfigError
 from notifier.models import Part
 from notifier.poller.roster import read_file
 from tests.support.account import connection, group
-from tests.support.alerts import rule
+from tests.support.alerts import OWNERS, rule
 from tests.support.rig import Rig
-
-TO_OWNER = rule(notify="[backend, owner]", more="mention: [owner, here]")
-FIRST = """\
-employer,carrier,owner,team,channel
-er_conn_1,,sam@example.com,Benefits,
-er_conn_2,,kim@example.com,,#kim
-,guardian,U0123456789,Guardian desk,
-"""
-
-
-@pytest.fixture
-def table(tmp_path) -> Path:
-    path = tmp_path / "owners.csv"
-    path.write_text(FIRST)
-    return path
-
-
-@pytest.fixture
-def owned(make, table) -> Callable[..., Rig]:
-    """A replica whose owners are in the table; where nobody owns a thing it is told at ``fallback``."""
-
-    def owned(rules: str = TO_OWNER, fallback: str = "ops#unowned") -> Rig:
-        return make(rules, f'owners: {{file: "{table}", sink: ops, fallback: "{fallback}"}}\n')
-
-    return owned
 
 
 def told(rig: Rig, sink: str = "ops") -> list[tuple[str | None, str, str]]:
@@ -272,7 +246,7 @@ async def test_a_file_is_read_again_only_when_it_has_changed(owned, table):
     rig = owned()
     with capture_logs() as logs:
         await rig.poll(times=3)
-        table.with_name("new").write_text(FIRST)
+        table.with_name("new").write_text(OWNERS)
         table.with_name("new").replace(table)
         await rig.poll(times=3)
     assert [log["rows"] for log in logs if log["event"] == "owners.read"] == [3, 3]

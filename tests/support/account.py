@@ -52,7 +52,7 @@ class Account:
         self.answer: Callable[[httpx.Request, int], httpx.Response | None] = lambda _request, _page: None
         self.requests: list[str] = []
         self.served: list[bytes] = []  # every 200 about connections, in order
-        self.names = {"carriers": "Guardian", "employers": "Acme Corp"}
+        self.names: dict[str, str | int] = {"carriers": "Guardian", "employers": "Acme Corp"}  # or a status
 
     def transport(self) -> httpx.MockTransport:
         return httpx.MockTransport(self._handle)
@@ -83,6 +83,8 @@ class Account:
             return forced if forced is not None else self._page(start)
         if parts[0] == "connections":
             return self._one(parts[1])
+        if isinstance(status := self.names.get(parts[0]), int):
+            return httpx.Response(status)
         if parts[0] in self.names:
             return httpx.Response(
                 200,

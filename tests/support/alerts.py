@@ -62,3 +62,12 @@ async def commands(rig: Rig) -> int:
     finally:
         patch.undo()
     return sent
+
+
+TO_OWNER = rule(notify="[backend, owner]", more="mention: [owner, here]")
+OWNERS = """\
+employer,carrier,owner,team,channel
+er_conn_1,,sam@example.com,Benefits,
+er_conn_2,,kim@example.com,,#kim
+,guardian,U0123456789,Guardian desk,
+"""

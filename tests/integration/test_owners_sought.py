@@ -1,0 +1,116 @@
+"""Owners who are found only by what Clasp says of employers and carriers, where that is late or fails."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.integration.test_owners import told, trouble
+from tests.support.alerts import rule
+
+BY_EXTERNAL_ID = "employer,owner\n48213,acme@example.com\n,desk@example.com\n"
+BY_NAME = "carrier,owner\nGuardian,acme@example.com\n,desk@example.com\n"
+TABLES = pytest.mark.parametrize("rows", [BY_EXTERNAL_ID, BY_NAME], ids=["external id", "carrier name"])
+DESK, OWNER = "desk@example.com", "acme@example.com"
+
+
+@pytest.fixture
+def answers(account):
+    """Whether Clasp answers look-ups of names."""
+
+    def answers(*, yes: bool) -> None:
+        account.names = (
+            {"carriers": "Guardian", "employers": "Acme Corp"}
+            if yes
+            else dict.fromkeys(("carriers", "employers"), 403)
+        )
+
+    return answers
+
+
+@TABLES
+@pytest.mark.parametrize("restarts", [False, True])
+async def test_who_could_not_be_found_is_told_once_it_is_known_and_until_the_end(
+    owned, account, table, answers, rows, restarts
+):
+    table.write_text(rows)
+    rig = owned()
+    answers(yes=False)
+    await rig.poll(times=2)
+    await trouble(rig, account, 1)
+    await rig.poll(times=2)
+    assert told(rig) == [(DESK, "opened", "gc_1")]
+    if restarts:
+        rig.restart()
+    answers(yes=True)
+    await rig.poll(times=3)
+    assert told(rig) == [(DESK, "opened", "gc_1"), (OWNER, "opened", "gc_1")]
+    assert rig.sinks["ops"].got[-1]["data"]["mention"] == [OWNER, "here"]
+    assert {body["data"]["owner"]["owner"] for body in rig.sinks["ops"].shown.values()} == {OWNER}
+    await trouble(rig, account, 1, status="completed")
+    assert sorted(told(rig)[2:]) == [(OWNER, "resolved", "gc_1"), (DESK, "resolved", "gc_1")]
+    assert len(rig.sinks["backend"].got) == 2  # programs heard of it once
+
+
+@TABLES
+async def test_what_is_known_by_its_end_only_is_told_to_nobody_anew(owned, account, table, answers, rows):
+    table.write_text(rows)
+    rig = owned()
+    answers(yes=False)
+    await rig.poll(times=2)
+    await trouble(rig, account, 1)
+    await trouble(rig, account, 1, status="completed")
+    answers(yes=True)
+    await rig.poll(times=3)
+    assert told(rig) == [(DESK, "opened", "gc_1"), (DESK, "resolved", "gc_1")]
+
+
+async def test_a_first_look_beyond_the_budget_reaches_the_owner_in_one_message(owned, account, table):
+    table.write_text(BY_EXTERNAL_ID)
+    for n in range(6):
+        account.set_status(f"conn_{n}", f"gc_{n}", "needs_attention")
+    rig = owned()
+    rig.restart(request_budget=3)  # one carrier and two employers, then three, then the last one
+    await rig.poll(times=6)
+    sink = rig.sinks["ops"]
+    assert sink.targets == [DESK, OWNER, OWNER]
+    assert sink.got[0]["data"]["message"] == "6 group connections already need attention: Guardian 6."
+    [group] = [body for body in sink.shown.values() if "entries" in body["data"]]
+    assert {entry["data"]["entity"]["id"] for entry in group["data"]["entries"]} == {
+        f"gc_{n}" for n in range(6)
+    }
+    assert {entry["data"]["owner"]["owner"] for entry in group["data"]["entries"]} == {OWNER}
+    assert len(rig.sinks["backend"].got) == 6
+
+
+@TABLES
+async def test_a_table_of_ids_asks_for_nothing_again(owned, account, table, answers, rows):
+    table.write_text("employer,carrier,owner\ner_conn_1,carr_1,acme@example.com\n,,desk@example.com\n")
+    rig = owned()
+    answers(yes=False)
+    await rig.poll(times=2)
+    await trouble(rig, account, 1)
+    assert told(rig) == [(OWNER, "opened", "gc_1")]
+    account.requests.clear()
+    await rig.poll(times=2)
+    assert set(account.requests) == {"/connections"}
+    table.write_text(rows)
+    await rig.poll(times=2)  # and who was sure stays sure
+    assert set(account.requests) == {"/connections"}
+
+
+async def test_a_mention_follows_in_the_next_reminder_where_the_place_is_the_same(
+    owned, account, table, answers
+):
+    table.write_text(BY_EXTERNAL_ID)
+    rig = owned(rule(notify="[ops]", more="remind: 10m, mention: owner"))
+    answers(yes=False)
+    await rig.poll(times=2)
+    await trouble(rig, account, 1)
+    answers(yes=True)
+    await rig.poll(times=2)
+    [shown] = rig.sinks["ops"].shown.values()
+    assert shown["data"]["owner"]["owner"] == OWNER
+    await rig.poll(times=10)
+    opened, reminder = rig.sinks["ops"].got
+    assert opened["data"]["mention"] == [DESK]
+    assert reminder["data"]["mention"] == [OWNER]
