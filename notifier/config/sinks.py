@@ -167,7 +167,7 @@ class MessageSettings(LiveSettings):
     """A calendar: when alerts may disturb. What happens outside its hours is told in one message after."""
 
 
-class _Remote(LiveSettings):
+class RemoteSettings(LiveSettings):
     """What sinks take that are reached over the network."""
 
     tls: TlsConfig = TlsConfig()
@@ -181,7 +181,7 @@ class _Remote(LiveSettings):
         return tuple(directory / name for name in (self.tls.ca, self.tls.certificate, self.tls.key) if name)
 
 
-class SlackConfig(_Remote, MessageSettings):
+class SlackConfig(RemoteSettings, MessageSettings):
     """Messages for people, with a bot's token or an incoming webhook."""
 
     type: Literal["slack"]
@@ -208,7 +208,7 @@ class SlackConfig(_Remote, MessageSettings):
         return self.token is not None
 
 
-class WebhookConfig(_Remote):
+class WebhookConfig(RemoteSettings):
     """Signed HTTP requests, one for each event."""
 
     type: Literal["webhook"]

@@ -8,10 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+from yarl import URL
 
 from notifier.config.fields import Name, Switch, Text, Token, secret_from, text
 from notifier.config.kinds import SinkKind
-from notifier.config.sinks import LiveSettings, MessageSettings, SecretUrl
+from notifier.config.sinks import LiveSettings, MessageSettings, RemoteSettings, SecretUrl
+from notifier.config.urls import base_url, is_loopback
 from notifier.errors import (
     ConfigError,
     DeliveryError,
@@ -20,9 +22,10 @@ from notifier.errors import (
     TemporaryFailure,
 )
 from notifier.models import Delivery
+from notifier.sinks.certificates import context_of
 from notifier.sinks.contract import Attempt, Receipt, Sink, body_of
-from notifier.sinks.session import Access, RedirectRefused, Sessions
-from notifier.sinks.transport import origin, retry_after, within
+from notifier.sinks.session import Access, Private, RedirectRefused, Sessions
+from notifier.sinks.transport import origin, reach, refusal, retry_after, within
 from notifier.sinks.values import at, clean
 from notifier.sinks.wording import Told, tell
 
@@ -39,6 +42,7 @@ __all__ = [
     "Place",
     "Receipt",
     "RedirectRefused",
+    "RemoteSettings",
     "SecretUrl",
     "Sessions",
     "Sink",
@@ -50,9 +54,13 @@ __all__ = [
     "Token",
     "Told",
     "at",
+    "base_url",
     "body_of",
     "clean",
+    "is_loopback",
     "origin",
+    "reach",
+    "refusal",
     "retry_after",
     "secret_from",
     "tell",
@@ -69,3 +77,11 @@ class Place(msgspec.Struct, frozen=True):
 
     sessions: Sessions
     directory: Path
+
+    def access(self, name: str, config: RemoteSettings, *, private: Private = False) -> Access:
+        """How a sink of these keys reaches its receiver; ``private``: which private networks it may be in.
+
+        Raises ``ConfigError``.
+        """
+        proxy = URL(config.proxy.get_secret_value()) if config.proxy else None
+        return Access(private, context_of(name, config.tls, self.directory), proxy)

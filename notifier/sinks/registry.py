@@ -10,19 +10,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from yarl import URL
-
 from notifier.config import Config, SinkSettings
 from notifier.config.kinds import kind_of
 from notifier.config.sinks import ConsoleConfig, SlackConfig, WebhookConfig
 from notifier.errors import ConfigError
-from notifier.sinks.certificates import context_of
 from notifier.sinks.console import ConsoleSink
 from notifier.sinks.contract import Sink
 from notifier.sinks.oneway import OneWay
 from notifier.sinks.plugin import Place
 from notifier.sinks.preview import PreviewSink
-from notifier.sinks.session import Access, Private, Sessions
+from notifier.sinks.session import Sessions
 from notifier.sinks.slack import SlackSink
 from notifier.sinks.webhook import WebhookSink
 
@@ -45,6 +42,7 @@ def build(name: str, config: SinkSettings, sessions: Sessions, directory: Path) 
     """One sink; ``directory`` is where the files that it names are. Raises ``ConfigError``."""
     if config.is_preview:
         return PreviewSink(name, is_for_people=config.is_for_people, deadline=config.timeout)
+    place = Place(sessions, directory)
     match config:
         case WebhookConfig():
             return WebhookSink(
@@ -53,7 +51,7 @@ def build(name: str, config: SinkSettings, sessions: Sessions, directory: Path) 
                 secrets=[secret.get_secret_value() for secret in config.secrets],
                 shape=config.format,
                 headers=_headers(config),
-                access=_access(name, config, directory, private=config.allow_private_addresses),
+                access=place.access(name, config, private=config.allow_private_addresses),
                 deadline=config.timeout,
                 sessions=sessions,
             )
@@ -64,14 +62,14 @@ def build(name: str, config: SinkSettings, sessions: Sessions, directory: Path) 
                 webhook_url=config.webhook_url.get_secret_value() if config.webhook_url else None,
                 channel=config.channel,
                 api_url=config.api_url,
-                access=_access(name, config, directory),
+                access=place.access(name, config),
                 deadline=config.timeout,
                 sessions=sessions,
             )
         case ConsoleConfig():
             return ConsoleSink(name, deadline=config.timeout)
         case _:
-            return _brought(name, config, Place(sessions, directory))
+            return _brought(name, config, place)
 
 
 def _brought(name: str, config: SinkSettings, place: Place) -> Sink:
@@ -81,13 +79,6 @@ def _brought(name: str, config: SinkSettings, place: Place) -> Sink:
         raise ConfigError(f"sinks.{name}.type: no package brings this kind of sink any more")
     sink: Sink = kind.build(name, config, place)
     return OneWay(sink) if config.is_for_people and not config.can_edit else sink
-
-
-def _access(
-    name: str, config: WebhookConfig | SlackConfig, directory: Path, *, private: Private = False
-) -> Access:
-    proxy = URL(config.proxy.get_secret_value()) if config.proxy else None
-    return Access(private, context_of(name, config.tls, directory), proxy)
 
 
 def _headers(config: WebhookConfig) -> dict[str, str]:

@@ -14,13 +14,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 
 import aiohttp
 from yarl import URL
 
-from notifier.errors import DeliveryError, SinkFault, TemporaryFailure
+from notifier.errors import DeliveryError, PermanentFailure, SinkFault, TemporaryFailure
 from notifier.sinks.addresses import PRIVATE
-from notifier.sinks.session import ForbiddenAddress, RedirectRefused
+from notifier.sinks.session import Access, ForbiddenAddress, RedirectRefused, Sessions
 
 LONGEST_WAIT = timedelta(hours=1)
 _REFUSED_BY_PROXY = frozenset({401, 403, 405, 407})
@@ -50,6 +51,19 @@ async def within(deadline: timedelta, where: str) -> AsyncIterator[None]:
         raise TemporaryFailure("timeout", f"{where} did not answer within {seconds} s") from None
     except (aiohttp.ClientError, OSError) as error:
         raise failure(error, where) from None
+
+
+async def reach(url: URL, sessions: Sessions, access: Access, deadline: timedelta) -> str:
+    """Look up the name and connect, with TLS for https; nothing is sent. One line on what works."""
+    if access.proxy is not None:
+        proxy = f"the proxy at {origin(access.proxy)}"
+        async with within(deadline, proxy):
+            await sessions.reach(access.proxy, allow_private=True)
+        return f"{proxy} accepts a connection; no request was sent"
+    async with within(deadline, origin(url)):
+        await sessions.reach(url, allow_private=access.private, own_tls=access.tls)
+    how = "a TLS connection with a valid certificate" if url.scheme == "https" else "a connection"
+    return f"{origin(url)} accepts {how}; no request was sent"
 
 
 def failure(error: aiohttp.ClientError | OSError, where: str) -> DeliveryError:  # noqa: PLR0911 - a table
@@ -104,6 +118,22 @@ def _words(error: BaseException) -> str:
     if isinstance(error, ConnectionRefusedError):
         return "connection refused"
     return str(getattr(error, "strerror", None) or "no connection")
+
+
+def refusal(
+    status: int, where: str, wait: timedelta | None, *, keys: str = "secrets and headers"
+) -> DeliveryError:
+    """What a status other than 2xx and 3xx amounts to; ``keys`` are those that say who we are."""
+    reason = f"http_{status}"
+    said = f"{where} answered {status}"
+    if status in {401, 403}:
+        return SinkFault(reason, f"{said}: it does not accept our requests; check {keys}", status=status)
+    if status in {404, 410}:
+        return SinkFault(reason, f"{said}: nothing is there any more; check url", status=status)
+    if 400 <= status < 500 and status not in {408, 425, 429}:  # noqa: PLR2004
+        return PermanentFailure(reason, f"{said}: it refuses this event", status=status)
+    throttled = status == HTTPStatus.TOO_MANY_REQUESTS and wait is not None
+    return TemporaryFailure(reason, said, status=status, retry_after=wait, throttled=throttled)
 
 
 def retry_after(header: str | None, now: datetime) -> timedelta | None:

@@ -10,18 +10,17 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
-from http import HTTPStatus
 
 import aiohttp
 from yarl import URL
 
 from notifier.config.words import OWN_HEADERS
-from notifier.errors import ConfigError, DeliveryError, PermanentFailure, SinkFault, TemporaryFailure
+from notifier.errors import ConfigError, PermanentFailure
 from notifier.models import Delivery
 from notifier.sinks.contract import Attempt, Receipt
 from notifier.sinks.formats import format_of
 from notifier.sinks.session import PUBLIC, Access, RedirectRefused, Sessions
-from notifier.sinks.transport import origin, retry_after, within
+from notifier.sinks.transport import origin, reach, refusal, retry_after, within
 
 _DRAIN_S = (
     0.1  # for the rest of a reply, so that its connection can serve again; a slow rest costs the connection
@@ -89,34 +88,10 @@ class WebhookSink:
 
     async def probe(self) -> str:
         """Look up the name and connect, with TLS for https; nothing is sent."""
-        access = self._access
-        if access.proxy is not None:
-            async with within(self.deadline, f"the proxy at {origin(access.proxy)}"):
-                await self._sessions.reach(access.proxy, allow_private=True)
-            return f"the proxy at {origin(access.proxy)} accepts a connection; no request was sent"
-        async with within(self.deadline, self._where):
-            await self._sessions.reach(self._url, allow_private=access.private, own_tls=access.tls)
-        how = "a TLS connection with a valid certificate" if self._url.scheme == "https" else "a connection"
-        return f"{self._where} accepts {how}; no request was sent"
+        return await reach(self._url, self._sessions, self._access, self.deadline)
 
     async def close(self) -> None:
         """Nothing: the sessions are shared, and closed by whoever made them."""
-
-
-def refusal(status: int, where: str, wait: timedelta | None) -> DeliveryError:
-    """What a status other than 2xx and 3xx amounts to."""
-    reason = f"http_{status}"
-    said = f"{where} answered {status}"
-    if status in {401, 403}:
-        return SinkFault(
-            reason, f"{said}: it does not accept our requests; check secrets and headers", status=status
-        )
-    if status in {404, 410}:
-        return SinkFault(reason, f"{said}: nothing is there any more; check url", status=status)
-    if 400 <= status < 500 and status not in {408, 425, 429}:  # noqa: PLR2004
-        return PermanentFailure(reason, f"{said}: it refuses this event", status=status)
-    throttled = status == HTTPStatus.TOO_MANY_REQUESTS and wait is not None
-    return TemporaryFailure(reason, said, status=status, retry_after=wait, throttled=throttled)
 
 
 async def _drain(reply: aiohttp.ClientResponse) -> None:

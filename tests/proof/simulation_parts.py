@@ -27,8 +27,7 @@ from notifier.poller.look import Settings, Tools
 from notifier.poller.loop import Hooks, Poller
 from notifier.poller.names import NameBook
 from notifier.sinks.contract import Attempt, Receipt
-from notifier.sinks.transport import failure
-from notifier.sinks.webhook import refusal
+from notifier.sinks.transport import failure, refusal
 from notifier.store.keys import Keys
 from notifier.store.lanes import Lanes
 from notifier.store.names import NameCache
