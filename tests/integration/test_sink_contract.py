@@ -30,8 +30,9 @@ KINDS = [
     "slack in preview",
     "command",
     "apprise",
+    "pagerduty",
 ]
-REMOTE = ["webhook", "webhook as clasp", "slack", "slack-hook"]
+REMOTE = ["webhook", "webhook as clasp", "slack", "slack-hook", "pagerduty"]
 #: A program for each event: it notes that it was run, and then does as its first argument says.
 PROGRAM = """
 import sys, time
@@ -68,6 +69,7 @@ class World(Case):
             "slack": {"token": TOKEN, "channel": "#carrier-ops", "api_url": f"{slack}/api"},
             "slack-hook": {"webhook_url": f"{slack}/services/hush"},
             "command": {"command": [sys.executable, "program.py", mood], "environment": {"TOKEN": "hush"}},
+            "pagerduty": {"routing_key": "hush", "url": f"{at}/v2/enqueue"},
             "apprise": {"urls": [f"json://user:hush@{at.partition('//')[2]}/in"]},
         }[kind]
         return {**found, **({"mode": mode} if mode else {}), **({"format": shape} if shape else {})}

@@ -21,6 +21,7 @@ ENV = {
     "SLACK_WEBHOOK_URL": "https://hooks.slack.com/services/T0/B0/canary",
     "WEBHOOK_URL": "https://hooks.example.com/canary",
     "WEBHOOK_SECRET": "whsec_Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5",
+    "PAGERDUTY_ROUTING_KEY": "canary-routing-key",
 }
 GOOD = """\
 name: test

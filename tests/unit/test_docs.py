@@ -33,6 +33,7 @@ _ENV = {
     "REDIS_URL": "rediss://redis.example.com:6379/0",
     "REDIS_PASSWORD": "secret",
     "PAGER_TOKEN": "secret",
+    "PAGERDUTY_ROUTING_KEY": "secret",
     "MAIL_USER": "ops",
     "MAIL_PASSWORD": "secret",
 }
