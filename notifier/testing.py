@@ -37,6 +37,8 @@ from notifier.sinks.registry import build_sinks
 AT = datetime(2026, 11, 23, 22, 1, 7, tzinfo=UTC)
 _LONGEST_REASON = 40
 _PATIENCE_S = 10.0
+_ALERTS = tuple(f"alert.{word}" for word in ("opened", "reminder", "acknowledged", "released", "resolved"))
+_OTHERS = ("alert.digest", "connection.current", "notifier.test", "connection.of_a_later_release")
 
 
 class Case:
@@ -71,7 +73,7 @@ class Case:
 
 
 def event(type_: str = "group_connection.status_changed", **data: Any) -> Delivery:
-    """A delivery as a worker sends it."""
+    """A delivery as a worker sends it: of a change, an alert (``alert.opened``) or the notifier itself."""
     kind = type_.partition(".")[0]
     body: dict[str, Any] = {
         "id": "evt_1",
@@ -89,11 +91,31 @@ def event(type_: str = "group_connection.status_changed", **data: Any) -> Delive
         "observed_between": ["2026-11-23T22:00:07.001Z", "2026-11-23T22:01:07.120Z"],
         **data,
     }
+    if type_.startswith("alert."):
+        body |= {"entity": {**body["entity"], "kind": "group_connection"}, "alert": _alert(type_), **data}
     if type_.startswith("notifier."):
         body = {name: body[name] for name in ("id", "source", "epoch", "severity")}
         body |= {"message": "Something of its own.", "cause": "test", **data}
     text = json.dumps({"type": type_, "timestamp": "2026-11-23T22:01:07.120Z", "data": body})
     return Delivery("evt_1", type_, "rule", text)
+
+
+def _alert(type_: str) -> dict[str, Any]:
+    """What the events of one alert say of it: its id is the same in all of them."""
+    is_over = type_ == "alert.resolved"
+    return {
+        "id": "alert_1",
+        "since": "2026-11-23T20:19:07.000Z",
+        "since_after": "2026-11-23T20:18:07.000Z",
+        "opened_at": "2026-11-23T20:19:07.000Z",
+        "existing": False,
+        "unchanged": False,
+        "occurrence": 1,
+        "unstable": None,
+        "acknowledged": None,
+        "ended_at": "2026-11-23T22:01:07.120Z" if is_over else None,
+        "end": "moved" if is_over else None,
+    }
 
 
 @asynccontextmanager
@@ -129,7 +151,7 @@ async def sends_once_each_time_and_gives_a_receipt(case: Case) -> None:
 async def tells_every_type_of_event(case: Case) -> None:
     """It knows no type of event that it cannot send, also of a later release."""
     async with built(case, case.settings()) as sink:
-        for type_ in (*EVENT_TYPES, *REPORT_TYPES, "connection.current", "connection.of_a_later_release"):
+        for type_ in (*EVENT_TYPES, *REPORT_TYPES, *_ALERTS, *_OTHERS):
             before = case.told()
             await sink.send(event(type_), Attempt(1, AT))
             assert case.told() == before + 1, type_

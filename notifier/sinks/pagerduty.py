@@ -37,6 +37,7 @@ from notifier.sinks.plugin import (
 )
 
 _BAD_REQUEST = 400
+_MOST_READ = 64 * 1024  # bytes of what is said beside it
 #: PagerDuty answers 400, not 401, where the key is none: then it is no event's fault.
 _OF_THE_KEY = re.compile(rb"routing.?key", re.IGNORECASE)
 
@@ -93,7 +94,7 @@ class PagerDutySink:
                 ) as reply,
             ):
                 status, asked = reply.status, reply.headers.get("Retry-After")
-                said = await reply.read() if status == _BAD_REQUEST else b""
+                said = await reply.content.read(_MOST_READ) if status == _BAD_REQUEST else b""
         except RedirectRefused as redirect:
             why = f"{self._where} answered with a redirect ({redirect.status}); correct url"
             raise SinkFault(f"http_{redirect.status}", why, status=redirect.status) from None

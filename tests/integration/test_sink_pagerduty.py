@@ -68,9 +68,7 @@ async def outcome(*script, **delivery) -> DeliveryError | Receipt:
 
 
 def alert(what: str, **data) -> Delivery:
-    entity = {"kind": "group_connection", "id": "gc_1", "status": "needs_attention", "group_id": "00123"}
-    body = {"entity": entity, "alert": {"id": "alert_1", "since": "2026-11-23T20:19:07Z"}, **data}
-    return event(f"alert.{what}", **body)
+    return event(f"alert.{what}", **data)
 
 
 # --- what is sent ---
