@@ -48,10 +48,10 @@ class Record(msgspec.Struct, frozen=True):
 
 
 class Past(msgspec.Struct, frozen=True):
-    """The history after some moment, oldest first. ``is_cut``: there was more than was read, or is kept."""
+    """The history, oldest first, whole after the moment ``whole_since``: more is not kept, or was not read."""
 
     records: tuple[Record, ...] = ()
-    is_cut: bool = False
+    whole_since: str = ""
 
 
 class Happened(msgspec.Struct, frozen=True):
@@ -92,7 +92,7 @@ def happened(
     ``is_first``: it began no sooner than watching did.
     """
     began = _beginning(past, since) if is_first else None
-    at_least = past.is_cut and began is None
+    at_least = since < past.whole_since and began is None
     since = began or since
     records = [record for record in past.records if since < record.timestamp <= now]
     alerts = [

@@ -67,6 +67,8 @@ def summarize(
 
 async def read_past(store: StateStore, since: str, now: str, kept: timedelta) -> Past:
     """The history after ``since``, as far as it is ``kept`` and not endless."""
-    records = [record async for record in store.records(since, most=_MOST_READ)]
-    is_older = since < moment_text(datetime.fromisoformat(now) - kept)
-    return Past(tuple(reversed(records)), is_older or len(records) >= _MOST_READ)
+    newest_first = [record async for record in store.records(since, most=_MOST_READ)]
+    whole_since = moment_text(datetime.fromisoformat(now) - kept)
+    if len(newest_first) >= _MOST_READ:
+        whole_since = max(whole_since, newest_first[-1].timestamp)
+    return Past(tuple(reversed(newest_first)), whole_since)

@@ -81,6 +81,12 @@ def found(*records: Record, since: str = "09:00", now: str = "18:00", before: st
     )
 
 
+@pytest.mark.parametrize(("since", "at_least"), [("09:00", True), ("10:00", False), ("11:00", False)])
+def test_only_a_digest_that_reaches_back_too_far_says_at_least(since, at_least):
+    """Others that are due at the same time may do so."""
+    assert found(record("x.added", "12:00"), since=since, whole_since=moment("10:00")).at_least is at_least
+
+
 FAILS, WORKS = "notifier.source_failing", "notifier.source_recovered"
 
 
