@@ -48,7 +48,7 @@ class Record(msgspec.Struct, frozen=True):
 
 
 class Past(msgspec.Struct, frozen=True):
-    """The history, oldest first. Before the moment ``whole_since`` something may not be kept, or was not read."""
+    """The history, oldest first; before ``whole_since`` something may not be kept, or was not read."""
 
     records: tuple[Record, ...] = ()
     whole_since: str = ""
