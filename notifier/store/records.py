@@ -6,7 +6,7 @@ What cannot be read is passed over: another wrote it, or another release.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from datetime import datetime
 from typing import Any
 
@@ -15,7 +15,7 @@ import msgspec
 from notifier.models import Delivery
 from notifier.store.client import translated
 from notifier.store.formats import iso_of
-from notifier.store.keys import Keys
+from notifier.store.keys import POSTED, Keys
 from notifier.store.scripts import Client
 
 _AT_ONCE = 500
@@ -77,6 +77,15 @@ class Records:
                 if _id_in(value) == id_:
                     return Waiting(before, iso_of(int(score)), is_under_way=int(score) % 2 == 1)
         return None
+
+    async def shown(self, sink: str, messages: Collection[str]) -> set[str]:
+        """Those of these messages that were sent."""
+        asked = [*messages]
+        if not asked:
+            return set()
+        with translated("reading messages"):
+            found = await self._redis.hmget(self._keys.sink(sink), [POSTED + id_ for id_ in asked])
+        return {id_ for id_, posted in zip(asked, found, strict=True) if posted is not None}
 
     async def _between(
         self, stream: str, field: bytes, since: datetime | None, until: datetime | None
