@@ -13,11 +13,11 @@ import pytest
 from pydantic import SecretStr
 
 from notifier.cli import main
-from tests.support.rig import Rig
+from tests.support.rig import Rig, VirtualTimeStore
 
 
 class Shell:
-    """Runs commands with a rig's configuration, on the rig's server."""
+    """Runs commands with a rig's configuration, on the rig's server, at the rig's time."""
 
     def __init__(self, socket: str) -> None:
         self._store = SecretStr(f"unix://{socket}")
@@ -28,6 +28,8 @@ class Shell:
         said = io.StringIO()
         with (
             patch("notifier.cli.common.load", lambda *_: config),
+            patch("notifier.cli.common.SystemClock", lambda: rig.still),
+            patch("notifier.store.state.StateStore.sync_time", VirtualTimeStore.sync_time),
             patch("sys.argv", ["notifier", *args]),
             redirect_stdout(said),
             redirect_stderr(said),
