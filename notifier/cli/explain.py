@@ -25,7 +25,7 @@ from notifier.cli.common import (
 from notifier.cli.ledger import event_row, with_links
 from notifier.config import Config, RuleConfig
 from notifier.core.alerts import Alert
-from notifier.core.carrying import Sighting, Trail, Way, trail
+from notifier.core.carrying import Sighting, Trail, Way, told_by, trail
 from notifier.core.events import Event, recorded
 from notifier.core.rules import Router
 from notifier.core.untold import Case, kept_back, unmet_by, why_untold
@@ -115,10 +115,13 @@ async def _find(config: Config, id_: str) -> Found:
             async for one in store.records.events(since)
             if subject is not None and one["data"].get("entity", {}).get("id") == subject
         ]
+        of_alerts = told_by(event, later)
         silences = [*(await store.state.silences()).values()]
-        case = Case(config, Router(config), event, alerts, silences, store.state.now())
+        case = Case(config, Router(config), event, of_alerts, alerts, silences, store.state.now())
         health = await sink_healths(config, store)
-        return Found(case, await _carried(store, case, trail(event, later, alerts), since, [*health]), health)
+        return Found(
+            case, await _carried(store, case, trail(event, of_alerts, alerts), since, [*health]), health
+        )
 
 
 async def _carried(

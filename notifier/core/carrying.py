@@ -16,7 +16,7 @@ import msgspec
 
 from notifier.core.alerts import TO_A_PROGRAM, Alert, Phase, What
 from notifier.core.events import Event, alert_event_id
-from notifier.core.messages import reply_name
+from notifier.core.messages import By, message_id, reply_name
 
 _SHOWN = (What.OPENED, What.RESOLVED, What.ACKNOWLEDGED, What.RELEASED)  # by the message, beside any reply
 _ONCE = (What.OPENED, What.RESOLVED)  # in an occurrence
@@ -68,16 +68,25 @@ class Trail(msgspec.Struct, frozen=True):
     def ways(self, seen: Sequence[Sighting]) -> dict[str, Way]:
         """Of these deliveries, in the order in which they were tried, those that carry it: id -> how."""
         found = {one.id: Way.EVENT for one in seen if one.id in self.events}
+        parts: dict[str, list[Sighting]] = {}
+        for one in seen:
+            parts.setdefault(one.id.partition(".")[0], []).append(one)
         for heard in self.heard:
-            found |= _ways(heard, [one for one in seen if one.id.partition(".")[0] == heard.message])
+            found |= _ways(heard, parts.get(heard.message, ()))
         return found
 
 
-def trail(event: Event, later: Iterable[Event], alerts: Collection[Alert]) -> Trail:
-    """What to look for; ``later`` are events since then, ``alerts`` those of its entity, as they are now."""
-    told = [event, *(other for other in later if _is_due_to(other, event))]
-    heard = [one for other in told if other.type.startswith("alert.") for one in _heard(other, alerts)]
-    return Trail(frozenset(one.id for one in told), tuple(heard))
+def trail(event: Event, of_alerts: Collection[Event], alerts: Collection[Alert]) -> Trail:
+    """What to look for; ``of_alerts`` are those by which it is told, ``alerts`` those of its entity now."""
+    heard = [one for other in of_alerts for one in _heard(other, alerts)]
+    return Trail(frozenset((event.id, *(one.id for one in of_alerts))), tuple(heard))
+
+
+def told_by(event: Event, later: Iterable[Event]) -> list[Event]:
+    """The events of alerts that tell of an event: itself, or those that it began or ended."""
+    if event.type.startswith("alert."):
+        return [event]
+    return [other for other in later if _is_due_to(other, event)]
 
 
 def occurrence(alert: Alert, event: Event) -> Alert | None:
@@ -88,10 +97,7 @@ def occurrence(alert: Alert, event: Event) -> Alert | None:
 
 def _is_due_to(other: Event, event: Event) -> bool:
     """Whether this is what the event began or ended."""
-    if (
-        event.type.startswith("alert.")
-        or other.data.get("entity", {}).get("id") != event.data["entity"]["id"]
-    ):
+    if _entity(other) != _entity(event):
         return False
     alert = other.data.get("alert", {})
     begun = {"alert.opened": alert.get("since"), "alert.resolved": alert.get("ended_at")}
@@ -104,23 +110,37 @@ def _entity(event: Event) -> object:
 
 def _heard(event: Event, alerts: Collection[Alert]) -> Iterator[Heard]:
     what = What(event.type.partition(".")[2])
-    for alert in alerts:
+    for alert in (one for one in alerts if one.rule == event.data.get("rule")):
         then = occurrence(alert, event)
-        if alert.rule == event.data.get("rule") and then is not None:
-            names = frozenset(_names(event, what, alert, then))
-            for message in _messages(alert, then):
-                yield Heard(message, what, event.timestamp, frozenset(f"{message}.{one}" for one in names))
+        if then is not None:
+            messages, names = _messages(alert, then), {*_names(event, what, alert, then)}
+        else:
+            messages, names = _begun(event, alert), {*_any_names(event, what, alert)}
+        for message in messages:
+            yield Heard(message, what, event.timestamp, frozenset(f"{message}.{name}" for name in names))
 
 
 def _messages(alert: Alert, then: Alert) -> set[str]:
     """The messages that told of an occurrence."""
-    told = (
-        {one.message for one in alert.told.values()}
-        if then is alert or alert.phase is not Phase.OPEN
-        else set()
-    )
-    last = {*alert.last.values()} if then is not alert or alert.phase is not Phase.OPEN else set()
+    is_over = alert.phase is not Phase.OPEN
+    told = {one.message for one in alert.told.values()} if is_over or then is alert else set()
+    last = {*alert.last.values()} if is_over or then is not alert else set()
     return (told | last) - {"", TO_A_PROGRAM}
+
+
+def _begun(event: Event, alert: Alert) -> set[str]:
+    """The messages that an occurrence may have begun which is forgotten; nothing tells which it joined."""
+    id_ = event.data["alert"]["id"]
+    return {
+        message_id(place, by, id_, str(said), "")
+        for place in {*alert.told, *alert.last}
+        for by in By
+        for said in range(alert.said + 1)
+    }
+
+
+def _any_names(event: Event, what: What, alert: Alert) -> Iterator[str]:
+    yield from (reply_name(what, [(event.data["alert"]["id"], said)]) for said in range(alert.said + 1))
 
 
 def _names(event: Event, what: What, alert: Alert, then: Alert) -> Iterator[str]:
@@ -136,7 +156,7 @@ def _names(event: Event, what: What, alert: Alert, then: Alert) -> Iterator[str]
 def _ways(heard: Heard, seen: Sequence[Sighting]) -> dict[str, Way]:
     """Of a message's deliveries those that carry it: up to the first that shows it, and the replies."""
     found: dict[str, Way] = {}
-    is_posted, is_shown, is_new = True, False, False
+    is_posted, is_shown, is_new, reply = True, False, False, ""
     for one in seen:
         if version := _version(one.id):
             is_posted = is_posted and version > 1
@@ -145,18 +165,17 @@ def _ways(heard: Heard, seen: Sequence[Sighting]) -> dict[str, Way]:
                 is_new = is_new or version == 1
                 is_shown = one.is_delivered
             is_posted = is_posted or one.is_delivered
-        elif one.id in heard.replies:
-            found[one.id] = Way.REPLY
-    if not is_new and Way.REPLY not in found.values():
-        found |= _of_several(heard, seen)
-    return found
+        elif one.id in heard.replies and _is_since(one, heard):
+            reply = reply or one.id
+    if not reply and not is_new:
+        reply = _of_several(heard, seen)
+    return {**found, reply: Way.REPLY} if reply else found
 
 
-def _of_several(heard: Heard, seen: Sequence[Sighting]) -> dict[str, Way]:
+def _of_several(heard: Heard, seen: Sequence[Sighting]) -> str:
     """The first reply since then that is about several alerts: nothing says which they are."""
     replies = (one for one in seen if one.type == _OF_SEVERAL and not _version(one.id))
-    first = next((one for one in replies if _is_since(one, heard)), None)
-    return {first.id: Way.REPLY} if first else {}
+    return next((one.id for one in replies if _is_since(one, heard)), "")
 
 
 def _version(id_: str) -> int:

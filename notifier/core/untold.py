@@ -21,11 +21,15 @@ _SOMEBODY = Owner(owner="somebody")
 
 
 class Case(msgspec.Struct, frozen=True):
-    """An event, with the alerts of its entity and the silences as they are ``now``."""
+    """An event, with the alerts of its entity and the silences as they are ``now``.
+
+    ``of_alerts`` are the events of alerts that tell of it.
+    """
 
     config: Config
     router: Router
     event: Event
+    of_alerts: Sequence[Event]
     alerts: Sequence[Alert]
     silences: Sequence[Silence]
     now: datetime
@@ -45,6 +49,8 @@ def why_untold(case: Case, sink: str) -> str:
     names = {rule.name for rule in matching}
     if courses := [course for alert in _alerts(case) for course in _course(case, alert, sink, names)]:
         return "; ".join(courses)
+    if _is_forgotten(case, {rule.name for rule in naming}):
+        return "no attempt on record: its alert has opened again since, and how it was told is not kept"
     if is_report(case.event.type) and sink in {target.sink for target in case.config.self_reports}:
         return "no attempt on record: it hears of such things, and is newer than the event"
     if matching:
@@ -59,8 +65,6 @@ def _by_rule(case: Case, matching: Sequence[RuleConfig], sink: str) -> str:
         return f"not told: nothing changed but what it excludes ({', '.join(case.event.data['changed'])})"
     if moment is not None:
         return f"no attempt on record: {moment} is newer than the event, or another rule's alert told it"
-    if case.event.type.startswith("alert."):
-        return "no attempt on record: its alert has opened again since, and how it was told is not kept"
     return f"not told: what {matching[0].name} asks for did not last long enough, or ended long ago"
 
 
@@ -82,13 +86,22 @@ def _sinks(case: Case, targets: Sequence[Target]) -> set[str]:
 
 def _alerts(case: Case) -> Iterator[Alert]:
     """Those that the event is of, or that it began or ended."""
-    event = case.event
     for alert in case.alerts:
-        if event.type.startswith("alert."):
-            if alert.rule == event.data.get("rule") and occurrence(alert, event) is not None:
-                yield alert
-        elif event.timestamp in (alert.since, alert.ended and alert.ended.ended_at):
+        is_pending = alert.phase is Phase.PENDING and alert.since == case.event.timestamp
+        if is_pending or any(_is_of(alert, event) for event in case.of_alerts):
             yield alert
+
+
+def _is_of(alert: Alert, event: Event) -> bool:
+    return alert.rule == event.data.get("rule") and occurrence(alert, event) is not None
+
+
+def _is_forgotten(case: Case, rules: set[str]) -> bool:
+    """Whether alerts of these rules told of it, of which nothing is known any more."""
+    return any(
+        event.data.get("rule") in rules and not any(_is_of(alert, event) for alert in case.alerts)
+        for event in case.of_alerts
+    )
 
 
 def _course(case: Case, alert: Alert, sink: str, names: set[str]) -> Iterator[str]:

@@ -322,3 +322,19 @@ async def test_what_another_rule_tells_of_is_not_owed_once_more(make, explained,
     sinks = {one["sink"]: one["state"] for one in (await shell.json(rig, "explain", *also))["sinks"]}
     assert sinks["ops"].startswith("not told: an alert of another rule about the same is told there")
     assert (await explained(rig, "ops"))["state"] == "told"
+
+
+async def test_who_was_told_is_known_long_after_the_alert_has_come_again(make, shell):
+    rig = make(rule("remind: 2m", notify="[backend, ops, hook]"))
+    await rig.poll(2)
+    for _ in range(4):
+        await trouble(rig)
+        rig.clock.advance(3600)
+        await rig.poll(2)
+        await trouble(rig, "completed")
+        rig.clock.advance(7200)
+    for one in await rig.store.history(newest=99):
+        if "entity" in one["data"]:
+            for sink in (await shell.json(rig, "explain", one["data"]["id"]))["sinks"]:
+                assert sink["state"] == "told", (one["type"], sink)
+                assert all(attempt["at"] == one["timestamp"] for attempt in sink["attempts"])
