@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 from collections.abc import Callable, Collection
-from datetime import datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -24,8 +24,16 @@ from notifier.cli.common import (
     say,
     show,
 )
-from notifier.config import Config, parse_duration
-from notifier.core.alerts import UNTIL_IT_CHANGES, Alert, Phase, Taken, Taking, moment_text
+from notifier.config import Config, parse_duration, parse_target
+from notifier.core.alerts import (
+    TO_A_PROGRAM,
+    UNTIL_IT_CHANGES,
+    Alert,
+    Phase,
+    Taken,
+    Taking,
+    moment_text,
+)
 from notifier.core.book import messages_told
 from notifier.core.calendars import Calendar
 from notifier.core.conditions import calendar_of
@@ -34,13 +42,17 @@ from notifier.errors import ConfigError
 from notifier.poller.inbox import TAKE
 
 _LONGEST = timedelta(days=90)
-_MORNING = time(9)
+_NINE = time(9)
+_SHORTEST = 4  # characters of an id after its kind: with fewer one takes what one does not mean
+_NAMED = 5  # ids that begin alike
 _LONGEST_NAME = 100
 
 IdsArgument = Annotated[
     list[str],
     typer.Argument(
-        metavar="ID...", help="Alerts (`alert_...`), or messages (`msg_...`) for all that they tell of."
+        metavar="ID...",
+        help="Alerts (`alert_...`), or messages (`msg_...`) for all that they tell of. The beginning "
+        "of an id will do, where no other begins so.",
     ),
 ]
 ByOption = Annotated[str | None, typer.Option(help="Who. By default the name of your account.")]
@@ -73,7 +85,7 @@ def list_(
 ) -> None:
     """List open alerts, oldest first."""
     loaded = load_config(config)
-    alerts, names = run_async(lambda: _read(loaded))
+    alerts, names, shown = run_async(lambda: _read(loaded))
     wanted = sorted(
         (
             alert
@@ -85,9 +97,9 @@ def list_(
         key=lambda alert: (alert.opened_at or alert.since, alert.rule, alert.subject.id),
     )
     if as_json:
-        print_json([_entry(alert) for alert in wanted])
+        print_json([_entry(alert, shown) for alert in wanted])
     else:
-        show([_row(alert, names) for alert in wanted], as_json=False, empty="no alerts")
+        show([_row(alert, names, shown) for alert in wanted], as_json=False, empty="no alerts")
 
 
 def ack(
@@ -116,8 +128,9 @@ def snooze(
     until: Annotated[
         str | None,
         typer.Option(
-            help="`change`: until something of it moves. `tomorrow`: the next morning on which people work, "
-            "by the calendar of its rule. Or a date, or a moment (2026-12-01T09:00).",
+            help="`change`: until something of it moves. `tomorrow`: when people begin to work on the next "
+            "day on which they do, by the calendar of its rule; else at nine. Or a date, or a moment "
+            "(2026-12-01T09:00).",
         ),
     ] = None,
     for_: Annotated[str | None, typer.Option("--for", help="For how long: `4h`, `7d`; at most 90d.")] = None,
@@ -162,36 +175,37 @@ def _count(alerts: Collection[Alert]) -> str:
 def snooze_end(until: str | None, for_: str | None, now: datetime, calendar: Calendar) -> datetime:
     """When a snooze ends."""
     try:
-        if for_ is not None:
-            end = now + parse_duration(for_)
-        elif until == "tomorrow":
-            end = _next_morning(now, calendar)
-        else:
-            end = datetime.fromisoformat(str(until))
-            end = end if end.tzinfo else _local(end, calendar)
+        end = now + parse_duration(for_) if for_ is not None else _until(str(until), now, calendar)
     except (ValueError, OverflowError) as error:
-        what = f"--for {for_}" if for_ is not None else f"--until {until}"
-        hint = "" if for_ is not None else "; write change, tomorrow, 2026-12-01 or 2026-12-01T09:00"
-        raise ConfigError(f"{what}: {error}{hint}") from error
+        what = f"--until {until}" if for_ is None else f"--for {for_}"
+        raise ConfigError(f"{what}: {error}") from error
     if not now < end <= now + _LONGEST:
         raise ConfigError(f"{moment_text(end)} is not within the next {_LONGEST.days} days")
     return end
 
 
-def _local(moment: datetime, calendar: Calendar) -> datetime:
-    """A moment without a zone, by the calendar's; a date is its morning."""
-    if moment.time() == time():
-        moment = datetime.combine(moment.date(), _MORNING)
-    return moment.replace(tzinfo=calendar.zone)
+def _until(text: str, now: datetime, calendar: Calendar) -> datetime:
+    if text == "tomorrow":
+        tomorrow = now.astimezone(calendar.zone).date() + timedelta(days=1)
+        opens = calendar.next_open(datetime.combine(tomorrow, time(), calendar.zone))
+        if opens is None:
+            raise ValueError("the rule's calendar is never open")
+        return _morning(opens.astimezone(calendar.zone).date(), calendar)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError("write change, tomorrow, 2026-12-01 or 2026-12-01T09:00") from None
+    if moment.tzinfo:
+        return moment
+    is_date = moment.time() == time()
+    return _morning(moment.date(), calendar) if is_date else moment.replace(tzinfo=calendar.zone)
 
 
-def _next_morning(now: datetime, calendar: Calendar) -> datetime:
-    """When people are at work next after today, at nine at the earliest."""
-    tomorrow = now.astimezone(calendar.zone).date() + timedelta(days=1)
-    opens = calendar.next_open(datetime.combine(tomorrow, time(), calendar.zone))
-    if opens is None:
-        raise ValueError("the rule's calendar is never open")
-    return max(opens, datetime.combine(opens.astimezone(calendar.zone).date(), _MORNING, calendar.zone))
+def _morning(day: date, calendar: Calendar) -> datetime:
+    """When people begin to work on a day; at nine where the calendar does not say."""
+    midnight = datetime.combine(day, time(), calendar.zone)
+    opens = (calendar.next_open(midnight) or midnight).astimezone(calendar.zone)
+    return opens if midnight < opens and opens.date() == day else datetime.combine(day, _NINE, calendar.zone)
 
 
 def _calendar(config: Config, alerts: Collection[Alert]) -> Calendar:
@@ -217,12 +231,17 @@ def _zone_of(file: Path) -> ZoneInfo:
         return ZoneInfo.from_file(data)
 
 
-async def _read(config: Config) -> tuple[list[Alert], Names]:
+async def _read(config: Config) -> tuple[list[Alert], Names, set[str]]:
+    """Alerts, the names in them, and the messages that were sent."""
     async with open_stores(config) as store:
         alerts = list((await store.state.alerts()).values())
         employers = {str(alert.subject.above.get("employer")) for alert in alerts}
         carriers = {str(alert.subject.fields.get("carrier")) for alert in alerts}
-        return alerts, await store.names.known(employers, carriers)
+        messages: dict[str, set[str]] = {}
+        for place, told in (one for alert in alerts for one in alert.told.items()):
+            messages.setdefault(parse_target(place).sink, set()).add(told.message)
+        shown = [await store.records.shown(sink, ids) for sink, ids in messages.items()]
+        return alerts, await store.names.known(employers, carriers), set().union(*shown)
 
 
 async def _take(
@@ -231,21 +250,47 @@ async def _take(
     """Ask the poller to have these alerts taken, as ``taken`` says; the alerts."""
     async with open_stores(config) as store:
         alerts = [alert for alert in (await store.state.alerts()).values() if alert.phase is Phase.OPEN]
-        found = [alert for alert in alerts if alert.id in ids or not messages_told(alert).isdisjoint(ids)]
-        known = {alert.id for alert in found}.union(*map(messages_told, found))
-        if unknown := [id_ for id_ in ids if id_ not in known]:
-            raise ConfigError(
-                f"no open alert or message has the id {', '.join(unknown)}; see `notifier alerts list`"
-            )
+        known = {alert.id for alert in alerts}.union(*map(messages_told, alerts))
+        whole = {_whole(id_, known) for id_ in ids}
+        found = [alert for alert in alerts if alert.id in whole or not messages_told(alert).isdisjoint(whole)]
         now = store.state.now()
         taking = Taking(tuple(alert.id for alert in found), taken(now, found))
         await store.state.write_inbox(TAKE, msgspec.to_builtins(taking))
         return found
 
 
-def _entry(alert: Alert) -> dict[str, Any]:
+def _whole(text: str, known: Collection[str]) -> str:
+    """The one id that begins so; `alert_fa870ea6...` is a beginning."""
+    start = text.rstrip(".…")
+    found = {text} & set(known)
+    if not found and len(start.partition("_")[2]) >= _SHORTEST:
+        found = {id_ for id_ in known if id_.startswith(start)}
+    if len(found) > 1:
+        some = ", ".join(sorted(found)[:_NAMED])
+        raise ConfigError(f"{text} is the beginning of {len(found)} ids, as {some}: write more of it")
+    if not found:
+        raise ConfigError(f"no open alert or message has the id {text}; see `notifier alerts list`")
+    return found.pop()
+
+
+def _untold(alert: Alert, shown: Collection[str]) -> dict[str, str]:
+    """The places that have yet to hear of an alert, or of its end, and how that stands.
+
+    A program counts as told: what it is owed waits as an event of its own.
+    """
+    found = {}
+    for place, told in alert.told.items():
+        is_known = told.message == TO_A_PROGRAM or told.message in shown
+        if told.hushed and not (is_known and alert.phase is Phase.OPEN):
+            found[place] = "its end is kept back" if is_known else "kept back"
+        elif not is_known:
+            found[place] = "not yet"
+    return found
+
+
+def _entry(alert: Alert, shown: Collection[str]) -> dict[str, Any]:
     entry: dict[str, Any] = msgspec.to_builtins(alert)
-    subject = entry.pop("subject")
+    subject, untold = entry.pop("subject"), _untold(alert, shown)
     hidden = {
         "due",
         "said",
@@ -261,13 +306,15 @@ def _entry(alert: Alert) -> dict[str, Any]:
     }
     return {
         **{name: value for name, value in entry.items() if name not in hidden},
-        "told": list(alert.told),
+        "told": [place for place in alert.told if place not in untold],
+        "untold": untold,
         "entity": {"kind": subject["kind"], "id": subject["id"], "status": alert.subject.status},
         "connection": subject["connection"],
     }
 
 
-def _row(alert: Alert, names: Names) -> dict[str, Any]:
+def _row(alert: Alert, names: Names, shown: Collection[str]) -> dict[str, Any]:
+    untold = _untold(alert, shown)
     employer, carrier = alert.subject.above.get("employer"), alert.subject.fields.get("carrier")
     since = alert.since if alert.since_after is not None else f"{alert.since} or before"
     return {
@@ -279,7 +326,7 @@ def _row(alert: Alert, names: Names) -> dict[str, Any]:
         "status": alert.subject.status,
         "entity": alert.subject.id,
         "times": len(alert.times),
-        "told": ", ".join(alert.told),
+        "told": ", ".join(f"{place} ({untold[place]})" if place in untold else place for place in alert.told),
         "taken": alert.taken and alert.taken.by,
         "id": alert.id,
     }

@@ -34,6 +34,8 @@ from notifier.store.stores import Stores, stores
 
 T = TypeVar("T")
 DEFAULT_CONFIG = Path("config/notifier.yaml")
+_ENDLESS = 10_000  # wider than any table
+_NARROWEST = 12  # a column of text that is folded
 
 ConfigOption = Annotated[
     Path,
@@ -122,12 +124,34 @@ def show(rows: Sequence[dict[str, Any]], *, as_json: bool, empty: str) -> None:
         for row in rows:
             sys.stdout.write("\t".join(_cell(value) for value in row.values()) + "\n")
         return
+    table = _table(rows)
+    if out.measure(table, options=out.options.update_width(_ENDLESS)).minimum <= out.width:
+        out.print(table)
+        return
+    for row in rows:
+        out.print(_record(row), end="\n\n")
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> Table:
+    """Columns of words (ids, moments) are not folded: they are there to be copied."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in rows[0]:
-        table.add_column(name, overflow="fold")
+        cells = [_cell(row[name]) for row in rows]
+        if any(" " in cell for cell in cells):
+            table.add_column(name, overflow="fold", min_width=min(_NARROWEST, max(map(len, cells))))
+        else:
+            table.add_column(name, no_wrap=True)
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row.values()))
-    out.print(table)
+    return table
+
+
+def _record(row: Mapping[str, Any]) -> Text:
+    """A row for a terminal that is too narrow for the table: one line each."""
+    width = max(map(len, row))
+    return Text("\n").join(
+        Text.assemble((name.ljust(width), "bold"), "  ", _cell(value)) for name, value in row.items()
+    )
 
 
 async def dead_letters_of(store: Stores, sink: str) -> list[DeadLetter]:

@@ -33,6 +33,7 @@ from notifier.cli.spans import SinceOption, UntilOption, span_of
 from notifier.clock import iso
 from notifier.config import Config
 from notifier.errors import ConfigError
+from notifier.models import Part
 from notifier.store.lanes import DeadLetter
 from notifier.store.stores import Stores
 
@@ -138,17 +139,26 @@ def show_one(
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """Show one dead letter whole: why it failed and what it says."""
+    """Show one dead letter whole: why it failed and what it says.
+
+    What is to show a message in Slack says what the message shows now.
+    """
     loaded = load_config(config)
-    (letter,) = run_async(lambda: _read_chosen(loaded, sink, Choice((id_,))))
-    whole: dict[str, Any] = msgspec.to_builtins(letter)
-    whole["delivery"]["body"] = json.loads(letter.delivery.body)
+    letter, text = run_async(lambda: _read_whole(loaded, sink, id_))
+    try:
+        body = json.loads(text)
+    except ValueError:
+        body = text
     if as_json:
-        print_json(whole)
+        whole: dict[str, Any] = msgspec.to_builtins(letter)
+        print_json({**whole, "delivery": {**whole["delivery"], "body": body}})
         return
     say(f"{letter.delivery.type} for {sink}, given up at {letter.at} after {letter.attempts} attempts")
     say(f"reason: {letter.reason}: {letter.message}")
-    print_json(whole["delivery"]["body"])
+    if body:
+        print_json(body)
+    else:
+        say(f"the message {letter.delivery.message} is forgotten: nothing is left to show")
 
 
 def replay(
@@ -213,6 +223,16 @@ async def _read_sinks(config: Config, sink: str | None, choice: Choice) -> dict[
 async def _read_chosen(config: Config, sink: str, choice: Choice) -> list[DeadLetter]:
     async with open_stores(config) as store:
         return await _chosen(store, sink, choice)
+
+
+async def _read_whole(config: Config, sink: str, id_: str) -> tuple[DeadLetter, str]:
+    """A letter, and the text of what it is to say; '' where it is to show a message that is forgotten."""
+    async with open_stores(config) as store:
+        letter = await _one_of(store, sink, id_)
+        if letter.delivery.part is not Part.ROOT:
+            return letter, letter.delivery.body
+        shown = await store.lanes.shown(sink, letter.delivery)
+        return letter, bytes(shown.page.show).decode() if shown.page else ""
 
 
 async def _replay(config: Config, sink: str, choice: Choice) -> tuple[int, int]:

@@ -25,9 +25,10 @@ from notifier.cli.common import (
 from notifier.cli.ledger import event_row, with_links
 from notifier.config import Config, RuleConfig
 from notifier.core.alerts import Alert
-from notifier.core.book import messages_told
+from notifier.core.carrying import Sighting, Trail, Way, told_by, trail
 from notifier.core.events import Event, recorded
-from notifier.core.explaining import unmet
+from notifier.core.rules import Router
+from notifier.core.untold import Case, kept_back, unmet_by, why_untold
 from notifier.store.health import SinkHealth
 from notifier.store.lanes import DeadLetter
 from notifier.store.records import Waiting
@@ -37,14 +38,31 @@ _EARLIER = timedelta(hours=1)  # before the event, where the ledger is begun to 
 
 
 class Found(msgspec.Struct, frozen=True):
-    """What the store knows of an event; ``attempts`` also of the messages about its entity's alerts."""
+    """What the store knows of an event; ``at`` maps every sink to what carries the event there."""
 
-    event: Event
-    attempts: Sequence[Mapping[str, Any]]
-    waiting: Mapping[str, Waiting]
-    letters: Mapping[str, DeadLetter]
-    alerts: Sequence[Alert]
+    case: Case
+    at: Mapping[str, Carried]
     health: Mapping[str, SinkHealth]
+
+    @property
+    def event(self) -> Event:
+        """The event."""
+        return self.case.event
+
+
+class Carried(msgspec.Struct, frozen=True):
+    """The deliveries that carry an event at one sink, and how: attempts, what waits, dead letters."""
+
+    ways: Mapping[str, Way] = {}
+    attempts: Sequence[Mapping[str, Any]] = ()
+    waiting: Sequence[Waiting] = ()
+    letters: Sequence[DeadLetter] = ()
+
+    @property
+    def deciding(self) -> set[str]:
+        """The ids of those by which it is told: where a reply says it, the message beside it does not."""
+        replies = {id_ for id_, way in self.ways.items() if way is Way.REPLY}
+        return replies or {*self.ways}
 
 
 def add_to(app: typer.Typer) -> None:
@@ -71,7 +89,7 @@ def explain(
         "seen": found.event.timestamp,
         "not_seen_before": (found.event.data.get("observed_between") or [None])[0],
         "rules": [_rule(rule, found) for rule in loaded.rules],
-        "sinks": [_sink(name, loaded, found) for name in _sinks(loaded, found)],
+        "sinks": [_sink(name, found) for name in _sinks(loaded, found)],
     }
     if as_json:
         print_json(told)
@@ -89,40 +107,50 @@ async def _find(config: Config, id_: str) -> Found:
                 "and `notifier history` shows the ids"
             )
         event = recorded(record["type"], record["timestamp"], record["data"])
+        since = datetime.fromisoformat(event.timestamp) - _EARLIER
         subject = event.data.get("entity", {}).get("id")
         alerts = [one for one in (await store.state.alerts()).values() if one.subject.id == subject]
-        messages = {message for alert in alerts for message in messages_told(alert)}
+        later = [
+            recorded(one["type"], one["timestamp"], one["data"])
+            async for one in store.records.events(since)
+            if subject is not None and one["data"].get("entity", {}).get("id") == subject
+        ]
+        of_alerts = told_by(event, later)
+        silences = [*(await store.state.silences()).values()]
+        case = Case(config, Router(config), event, of_alerts, alerts, silences, store.state.now())
         health = await sink_healths(config, store)
         return Found(
-            event,
-            await with_links(config, await _attempts(store, event, messages)),
-            await _waiting(store, health, event),
-            await _letters(store, health, event),
-            alerts,
-            health,
+            case, await _carried(store, case, trail(event, of_alerts, alerts), since, [*health]), health
         )
 
 
-async def _attempts(store: Stores, event: Event, messages: set[str]) -> list[dict[str, Any]]:
-    since = datetime.fromisoformat(event.timestamp) - _EARLIER
-    return [
-        attempt
-        async for attempt in store.records.attempts(since)
-        if attempt.get("id") == event.id or str(attempt.get("id")).partition(".")[0] in messages
-    ]
-
-
-async def _waiting(store: Stores, sinks: Mapping[str, SinkHealth], event: Event) -> dict[str, Waiting]:
-    found = {name: await store.records.waiting(name, event.connection, event.id) for name in sinks}
-    return {name: waiting for name, waiting in found.items() if waiting is not None}
-
-
-async def _letters(store: Stores, sinks: Mapping[str, SinkHealth], event: Event) -> dict[str, DeadLetter]:
+async def _carried(
+    store: Stores, case: Case, asked: Trail, since: datetime, sinks: Sequence[str]
+) -> dict[str, Carried]:
+    """What carries it at each sink; first is read what waits, for it may be a letter or delivered then."""
+    connection, messages = case.event.connection, asked.messages
+    waiting = {name: await store.records.waiting(name, connection, messages) for name in sinks}
+    letters = {name: await dead_letters_of(store, name) for name in sinks}
+    tried: dict[str, list[dict[str, Any]]] = {name: [] for name in sinks}
+    async for attempt in store.records.attempts(since):
+        id_ = str(attempt.get("id"))
+        if id_ in asked.events or id_.partition(".")[0] in messages:
+            tried.setdefault(str(attempt["sink"]), []).append(attempt)
     found = {}
-    for name in sinks:
-        for letter in await dead_letters_of(store, name):
-            if letter.delivery.id == event.id:
-                found[name] = letter
+    for name, attempts in tried.items():
+        seen = [
+            *(Sighting(one["id"], one["type"], one["at"], one["outcome"] == "delivered") for one in attempts),
+            *(Sighting(one.delivery.id, one.delivery.type, one.at) for one in letters.get(name, ())),
+            *(Sighting(one.id, one.type) for one in waiting.get(name, ())),
+        ]
+        ways = asked.ways(seen)
+        carrying = [{**one, "kind": ways[one["id"]]} for one in attempts if one["id"] in ways]
+        found[name] = Carried(
+            ways,
+            await with_links(case.config, carrying),
+            [one for one in waiting.get(name, ()) if one.id in ways],
+            [one for one in letters.get(name, ()) if one.delivery.id in ways],
+        )
     return found
 
 
@@ -134,8 +162,8 @@ def _what(event: Event) -> str:
 
 
 def _rule(rule: RuleConfig, found: Found) -> dict[str, Any]:
-    keys = _unmet(rule, found.event)
-    alerts = [alert for alert in found.alerts if alert.rule == rule.name] if rule.while_ else []
+    keys = [*unmet_by(rule, found.event)]
+    alerts = [alert for alert in found.case.alerts if alert.rule == rule.name] if rule.while_ else []
     return {
         "rule": rule.name,
         "kind": "while" if rule.while_ else "when",
@@ -144,12 +172,6 @@ def _rule(rule: RuleConfig, found: Found) -> dict[str, Any]:
         "sinks": [str(target.sink) for target in rule.notify],
         "alerts": [_alert(alert) for alert in alerts],
     }
-
-
-def _unmet(rule: RuleConfig, event: Event) -> list[str]:
-    if event.type.startswith("alert."):
-        return [] if event.data.get("rule") == rule.name else ["rule"]
-    return list(unmet(rule, event))
 
 
 def _alert(alert: Alert) -> dict[str, Any]:
@@ -165,33 +187,48 @@ def _alert(alert: Alert) -> dict[str, Any]:
 
 
 def _sinks(config: Config, found: Found) -> list[str]:
-    """Those of the configuration, then others that had it."""
-    return list(dict.fromkeys([*config.sinks, *(str(attempt["sink"]) for attempt in found.attempts)]))
+    """Those of the configuration, then others that had it or are owed it."""
+    return list(dict.fromkeys([*config.sinks, *(name for name, carried in found.at.items() if carried.ways)]))
 
 
-def _sink(name: str, config: Config, found: Found) -> dict[str, Any]:
-    attempts = [attempt for attempt in found.attempts if attempt["sink"] == name]
-    return {"sink": name, "state": _state(name, config, found, attempts), "attempts": attempts}
+def _sink(name: str, found: Found) -> dict[str, Any]:
+    carried = found.at.get(name, Carried())
+    return {"sink": name, "state": _state(name, found, carried), "attempts": carried.attempts}
 
 
-def _state(name: str, config: Config, found: Found, attempts: Sequence[Mapping[str, Any]]) -> str:
+def _state(name: str, found: Found, carried: Carried) -> str:
     """In words: how it stands with this event at this sink."""
-    if name in found.waiting:
-        return _waits(found.waiting[name], found.health[name])
-    if name in found.letters:
-        letter = found.letters[name]
-        return (
-            f"not told: given up at {letter.at} ({letter.reason}: {letter.message}); "
-            f"`notifier dead replay {name} {letter.id}` sends it again"
-        )
-    ends = {attempt["outcome"] for attempt in attempts}
-    if "delivered" in ends:
-        return "told"
-    if "dead" in ends:
+    attempts = [one for one in carried.attempts if one["id"] in carried.deciding]
+    letters = [one for one in carried.letters if one.delivery.id in carried.deciding]
+    if delivered := [one for one in attempts if one["outcome"] == "delivered"]:
+        is_only_shown = {carried.ways[one["id"]] for one in delivered} == {Way.EDIT}
+        kept = kept_back(found.case, name) if is_only_shown else ""
+        return f"shown by an edit; {kept}" if kept else _told(name, delivered, letters)
+    if waiting := [one for one in carried.waiting if one.id in carried.deciding]:
+        return _waits(waiting[0], found.health[name])
+    if letters:
+        return f"not told: {_given_up(name, letters[0])}"
+    if any(one["outcome"] == "dead" for one in attempts):
         return "not told: it was a dead letter, which somebody replayed or dropped"
     if attempts:
         return "not told: what it was owed is gone; somebody dropped it"
-    return _silent(name, config, found)
+    return why_untold(found.case, name)
+
+
+def _told(name: str, delivered: Sequence[Mapping[str, Any]], letters: Sequence[DeadLetter]) -> str:
+    if all(one.get("reason") == "preview" for one in delivered):
+        return "not told: the sink was in preview, and only wrote down what it would have sent"
+    repeats = {one["id"]: one["at"] for one in delivered}
+    if again := [one for one in letters if repeats.get(one.delivery.id, one.at) < one.at]:
+        return f"told; sent once more, it was {_given_up(name, again[0])}"
+    return "told"
+
+
+def _given_up(name: str, letter: DeadLetter) -> str:
+    return (
+        f"given up at {letter.at} ({letter.reason}: {letter.message}); "
+        f"`notifier dead replay {name} {letter.id}` sends it again"
+    )
 
 
 def _waits(waiting: Waiting, health: SinkHealth) -> str:
@@ -204,33 +241,6 @@ def _waits(waiting: Waiting, health: SinkHealth) -> str:
     else:
         why = f"its lane is sent next at {waiting.next_at}"
     return f"waits, with {waiting.before} before it in its lane: {why}"
-
-
-def _silent(name: str, config: Config, found: Found) -> str:
-    """Why nothing was tried."""
-    naming = [rule for rule in config.rules if any(target.sink == name for target in rule.notify)]
-    matching = [rule for rule in naming if not _unmet(rule, found.event)]
-    moments = [rule.name for rule in matching if rule.when is not None]
-    if moments:
-        return f"no attempt on record: {moments[0]} is newer than the event, or another rule's alert told it"
-    alerts = [alert for alert in found.alerts if alert.rule in {rule.name for rule in matching}]
-    if alerts:
-        return "; ".join(_course(alert, name) for alert in alerts)
-    if matching:
-        return f"not told: what {matching[0].name} asks for did not last long enough, or ended long ago"
-    if naming:
-        return "not told: no rule that names it matches"
-    return "not told: no rule names it"
-
-
-def _course(alert: Alert, sink: str) -> str:
-    """How it stands with an alert at a sink that has not been tried."""
-    if any(told.hushed for place, told in alert.told.items() if place.partition("#")[0] == sink):
-        return (
-            f"kept back: {alert.rule} has an alert, and nobody was to be disturbed (quiet hours or a silence)"
-        )
-    until = f", due {alert.due}" if alert.due else ""
-    return f"not told yet: the alert of {alert.rule} is {alert.phase} since {alert.since}{until}"
 
 
 def _lines(told: Mapping[str, Any]) -> Iterator[str]:
@@ -259,6 +269,6 @@ def _attempt_line(attempt: Mapping[str, Any]) -> str:
     said = [str(attempt.get("reason") or ""), f"HTTP {attempt['status']}" if attempt.get("status") else ""]
     details = ", ".join(one for one in (*said, f"{attempt['ms']} ms") if one)
     link = attempt.get("permalink") or attempt.get("place")
-    return f"{attempt['at']}  attempt {attempt['attempt']}  {attempt['outcome']} ({details})" + (
-        f"  {link}" if link else ""
-    )
+    kind = attempt["kind"] if attempt["kind"] == Way.POST else f"{attempt['kind']} of {attempt['type']}"
+    end = f"attempt {attempt['attempt']}  {attempt['outcome']} ({details})"
+    return "  ".join(filter(None, (attempt["at"], kind, end, link)))

@@ -146,9 +146,7 @@ def from_alert(
     """
     subject = alert.subject
     type_ = f"alert.{what}"
-    id_ = _hash(
-        "alert", origin.source, origin.epoch, *_place_of(alert), alert.opened_revision, type_, alert.said
-    )
+    id_ = alert_event_id(alert, what, alert.said, origin.source, origin.epoch)
     data: dict[str, Any] = {
         "id": id_,
         "source": origin.source,
@@ -175,6 +173,11 @@ def from_alert(
         "observed_between": [origin.seen_before, origin.seen_at],
     }
     return Event(id_, type_, origin.seen_at, subject.connection, data)
+
+
+def alert_event_id(alert: Alert, what: What, said: int, source: str, epoch: str) -> str:
+    """The id of what happened to an alert, of which so many events had been ``said`` by then."""
+    return _hash("alert", source, epoch, *_place_of(alert), alert.opened_revision, f"alert.{what}", said)
 
 
 def alert_id(alert: Alert, origin: Origin) -> str:

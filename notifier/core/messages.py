@@ -8,7 +8,7 @@ is news is said in a reply beside it, for an edit tells nobody anything.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from notifier.config import Target
-from notifier.core.alerts import shifted
+from notifier.core.alerts import What, shifted
 from notifier.core.events import digest
 from notifier.models import Delivery, Owed, Part
 
@@ -103,6 +103,11 @@ def reply(message: Message, said: str, show: Mapping[str, Any], *, is_loud: bool
     """The duty to say something beside a message, once under this name; ``is_loud``: to the whole channel."""
     part = Part.NEWS if is_loud else Part.REPLY
     return _owed(message, f"{message.id}.{said}", str(show["type"]), json.dumps(show), part)
+
+
+def reply_name(what: What, told: Iterable[tuple[str, int]]) -> str:
+    """The name of a reply that says this of alerts: their ids, and how many events had been said of each."""
+    return digest(what, [*told])
 
 
 def _owed(message: Message, id_: str, type_: str, body: str, part: Part) -> Owed:

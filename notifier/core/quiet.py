@@ -54,6 +54,12 @@ class Quiet:
         }
         self._severities: dict[str, str] = {rule.name: rule.severity for rule in config.rules}
 
+    def ends(self, sink: str, now: datetime) -> datetime | None:
+        """When the hours begin in which a sink's readers may be disturbed; None where they may be now."""
+        if sink not in self._sinks or self._sinks[sink][0].is_open(now):
+            return None
+        return self._sinks[sink][0].next_open(now)
+
     def at(self, now: str, silences: Iterable[Silence] = ()) -> IsHushed:
         """What is hushed at a moment (ISO 8601)."""
         moment = datetime.fromisoformat(now)

@@ -103,7 +103,7 @@ class Router:
             targets: Sequence[Target] = rule.notify if verdict else rule.fallback if verdict is None else ()
             for target in targets:
                 place = self._place(target, owner)
-                if target.sink not in taken and place not in told and self._has_news(event, place.sink):
+                if target.sink not in taken and place not in told and self.has_news(event, place.sink):
                     taken[target.sink] = self.owe(event, place, rule.name, rule, owner)
                     told.add(place)
         if is_report(event.type):
@@ -137,7 +137,7 @@ class Router:
         """Whether the configuration has this sink."""
         return sink in self._exclude
 
-    def _has_news(self, event: Event, sink: str) -> bool:
+    def has_news(self, event: Event, sink: str) -> bool:
         """Whether anything is left to tell this sink: an update of nothing but excluded fields is no news."""
         changed = event.data.get("changed")
         return not (event.type.endswith(".updated") and changed and self._exclude[sink].issuperset(changed))

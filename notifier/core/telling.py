@@ -12,8 +12,7 @@ from notifier.core.alerts import Alert, Phase, What
 from notifier.core.book import Book
 from notifier.core.census import Affected
 from notifier.core.draft import Draft
-from notifier.core.events import digest
-from notifier.core.messages import By, Message, is_past, page_text, reply, root
+from notifier.core.messages import By, Message, is_past, page_text, reply, reply_name, root
 from notifier.core.pages import Occurrence, Pages
 from notifier.core.rules import Router
 from notifier.models import Owed
@@ -118,7 +117,7 @@ class Teller:
         for what in What:
             if keys := said.get(what):
                 shown = self._pages.show(message, self._said(keys, what), is_reply=True)
-                name = digest(what, [[self._alerts[key].id, self._alerts[key].said] for key in keys])
+                name = reply_name(what, ((self._alerts[key].id, self._alerts[key].said) for key in keys))
                 yield reply(message, name, shown, is_loud=what in _LOUD)
 
     def _forgotten(self, all_news: Mapping[str, News]) -> Iterator[Message]:

@@ -6,7 +6,7 @@ What cannot be read is passed over: another wrote it, or another release.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from datetime import datetime
 from typing import Any
 
@@ -15,18 +15,20 @@ import msgspec
 from notifier.models import Delivery
 from notifier.store.client import translated
 from notifier.store.formats import iso_of
-from notifier.store.keys import Keys
+from notifier.store.keys import POSTED, Keys
 from notifier.store.scripts import Client
 
 _AT_ONCE = 500
 
 
 class Waiting(msgspec.Struct, frozen=True):
-    """How many stand before a delivery in its lane, and when the first of them is sent next.
+    """A delivery in its lane: how many stand before it, and when the first of them is sent next.
 
     ``is_under_way``: the first is being sent; it counts as failed if nothing is heard by then.
     """
 
+    id: str
+    type: str
     before: int
     next_at: str
     is_under_way: bool
@@ -63,20 +65,30 @@ class Records:
             if not entries:
                 return None
 
-    async def waiting(self, sink: str, connection: str, id_: str) -> Waiting | None:
-        """Where a delivery about a connection waits, looked for in all lanes that may have it."""
-        lanes = self._keys.lanes(sink)
+    async def waiting(self, sink: str, connection: str, messages: Collection[str]) -> list[Waiting]:
+        """What waits in the lanes of a connection and of messages, lane by lane."""
         with translated("reading lanes"):
-            known = await self._redis.zrange(lanes, 0, -1, withscores=True)
-        for key, score in known:
-            if not key.startswith(connection.encode()):
+            known = await self._redis.zrange(self._keys.lanes(sink), 0, -1, withscores=True)
+        found = []
+        for key, score in ((key.decode(errors="replace"), int(score)) for key, score in known):
+            if not key.startswith(connection) and key not in messages:
                 continue
             with translated("reading a lane"):
-                values = await self._redis.lrange(self._keys.lane(sink, key.decode()), 0, -1)
+                values = await self._redis.lrange(self._keys.lane(sink, key), 0, -1)
             for before, value in enumerate(values):
-                if _id_in(value) == id_:
-                    return Waiting(before, iso_of(int(score)), is_under_way=int(score) % 2 == 1)
-        return None
+                if delivery := _delivery(value):
+                    waiting = Waiting(delivery.id, delivery.type, before, iso_of(score), score % 2 == 1)
+                    found.append(waiting)
+        return found
+
+    async def shown(self, sink: str, messages: Collection[str]) -> set[str]:
+        """Those of these messages that were sent."""
+        asked = [*messages]
+        if not asked:
+            return set()
+        with translated("reading messages"):
+            found = await self._redis.hmget(self._keys.sink(sink), [POSTED + id_ for id_ in asked])
+        return {id_ for id_, posted in zip(asked, found, strict=True) if posted is not None}
 
     async def _between(
         self, stream: str, field: bytes, since: datetime | None, until: datetime | None
@@ -106,9 +118,9 @@ def _readable(text: bytes | None) -> dict[str, Any] | None:
     return record if isinstance(record, dict) and isinstance(record.get("data", {}), dict) else None
 
 
-def _id_in(value: bytes) -> Any:
-    """The id of a delivery as it lies in a lane (see claim.lua)."""
+def _delivery(value: bytes) -> Delivery | None:
+    """A delivery as it lies in a lane (see claim.lua)."""
     try:
-        return msgspec.json.decode(value.partition(b"\n")[2], type=Delivery).id
+        return msgspec.json.decode(value.partition(b"\n")[2], type=Delivery)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None

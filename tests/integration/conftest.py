@@ -20,6 +20,7 @@ from notifier.store.state import Commit
 from tests.support.account import Account, connection, group, milestone
 from tests.support.alerts import OWNERS, SINKS, TO_OWNER
 from tests.support.clock import FakeClock
+from tests.support.commands import Shell
 from tests.support.configs import config_with
 from tests.support.rig import Rig
 from tests.support.servers import binaries, running_server
@@ -44,6 +45,12 @@ async def redis_client(server) -> AsyncIterator[redis.asyncio.Redis]:
         await client.flushall()
     yield client
     await client.aclose()
+
+
+@pytest.fixture
+def shell(server) -> Shell:
+    """Commands on the same server, which is a real one."""
+    return Shell(server)
 
 
 @pytest.fixture

@@ -23,8 +23,10 @@ FRIDAY_NIGHT = datetime(2026, 11, 28, 3, 30, tzinfo=UTC)  # 22:30 on Friday in N
     [
         ("tomorrow", EVERY_DAY, datetime(2026, 11, 28, 9)),
         ("tomorrow", OFFICE, datetime(2026, 12, 1, 10)),  # Monday is a holiday
-        ("tomorrow", EARLY, datetime(2026, 11, 30, 9)),
-        ("2026-12-03", OFFICE, datetime(2026, 12, 3, 9)),
+        ("tomorrow", EARLY, datetime(2026, 11, 30, 6)),
+        ("2026-12-03", OFFICE, datetime(2026, 12, 3, 10)),
+        ("2026-12-05", OFFICE, datetime(2026, 12, 5, 9)),  # a Saturday: nobody opens
+        ("2026-12-03", EVERY_DAY, datetime(2026, 12, 3, 9)),
         ("2026-12-03T14:15", OFFICE, datetime(2026, 12, 3, 14, 15)),
         ("2026-12-03T14:15Z", OFFICE, datetime(2026, 12, 3, 9, 15)),
     ],
@@ -44,6 +46,14 @@ def test_a_duration_counts_from_now():
 def test_what_is_no_moment_ahead_is_refused(until, for_):
     with pytest.raises(ConfigError):
         snooze_end(until, for_, FRIDAY_NIGHT, OFFICE)
+
+
+@pytest.mark.parametrize("until", ["yesterday", "9 am", ""])
+def test_what_is_no_moment_is_told_what_to_write(until):
+    with pytest.raises(ConfigError) as refused:
+        snooze_end(until, None, FRIDAY_NIGHT, OFFICE)
+    said = str(refused.value)
+    assert said == f"--until {until}: write change, tomorrow, 2026-12-01 or 2026-12-01T09:00"
 
 
 def test_a_calendar_that_is_never_open_has_no_morning():
