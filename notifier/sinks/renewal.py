@@ -67,7 +67,9 @@ class Renewal:
         known, self._problems = self._problems, {}
         marks = self._file.marks
         fresh = await asyncio.to_thread(self._read)
-        if fresh is not None:
+        if fresh is None:
+            self._problems = known | self._problems  # what could not be built is still to be
+        else:
             self._seen = self._file.marks
             changed = {path for path, mark in self._seen.items() if mark != marks.get(path)}
             due = self._due(fresh, changed, known)

@@ -173,11 +173,16 @@ async def test_what_cannot_be_used_leaves_the_old_in_use_and_is_tried_again(plac
     assert place.secrets() == ["secret-new"]
 
 
-async def test_a_certificate_that_could_not_be_loaded_is_tried_again_though_its_file_is_the_same(place):
+async def test_a_certificate_that_could_not_be_loaded_is_tried_again_though_its_file_is_the_same(
+    place, monkeypatch
+):
     place.refused["other"] = OSError("too many open files")
     place.certify()
     await place.look()
     place.refused.clear()
+    monkeypatch.setattr(place.file, "read_again", lambda: 1 / 0)  # nor the configuration, for once
+    await place.look(1)
+    monkeypatch.undo()
     await place.look(4)
     assert len(place.sinks["other"]) == 1
 
