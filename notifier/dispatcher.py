@@ -53,9 +53,10 @@ class Route(msgspec.Struct, frozen=True):
 
 
 class _Held(msgspec.Struct, frozen=True):
-    """A claim, and until when (monotonic) its attempt may begin."""
+    """A claim, the sink that it was made for, and until when (monotonic) its attempt may begin."""
 
     claim: Claim
+    sink: Sink
     begin_before_s: float
 
 
@@ -94,7 +95,10 @@ class Dispatcher:
                 wake.set()
 
     def renew(self, name: str, sink: Sink) -> None:
-        """Send by this sink from now on; what is under way ends by the one before."""
+        """Send by this sink what is claimed from now on; what was claimed before ends by the one before.
+
+        A claim lasts as long as the deadline of the sink that it was made for.
+        """
         self._routes[name] = msgspec.structs.replace(self._routes[name], sink=sink)
 
     async def run(self, stop: asyncio.Event, grace: timedelta) -> None:
@@ -166,7 +170,8 @@ class Dispatcher:
         except StoreError as error:
             _log.warning("claim.failed", sink=name, error=str(error))
             return _Claimed((), _STORE_RETRY, 0)
-        claims = tuple(_Held(claim, began + CLAIM_MARGIN.total_seconds()) for claim in batch.claims)
+        begin_before_s = began + CLAIM_MARGIN.total_seconds()
+        claims = tuple(_Held(claim, route.sink, begin_before_s) for claim in batch.claims)
         wait = _LOOK_EVERY if batch.wait is None else min(batch.wait, _LOOK_EVERY)
         return _Claimed(claims, wait, batch.suspects)
 
@@ -204,7 +209,7 @@ class Dispatcher:
                 # This process stood still since it claimed: another may have sent this, and more, by now.
                 await self._give_back(claim)
             else:
-                await self._send_and_settle(claim)
+                await self._send_and_settle(claim, held.sink)
         except asyncio.CancelledError:
             await self._give_back(claim)
             raise
@@ -212,9 +217,9 @@ class Dispatcher:
             _log.warning("message.unread", sink=claim.sink, delivery_id=claim.delivery.id, error=str(error))
             await self._give_back(claim)
 
-    async def _send_and_settle(self, claim: Claim) -> None:
+    async def _send_and_settle(self, claim: Claim, sink: Sink) -> None:
         began = self._clock.monotonic()
-        error, receipt = await self._send(claim)
+        error, receipt = await self._send(claim, sink)
         seconds = self._clock.monotonic() - began
         age = timedelta()
         if claim.first_us:
@@ -250,7 +255,7 @@ class Dispatcher:
         posted = {"posted": shown.posted, "previous": shown.previous, "version": version}
         return delivery, msgspec.structs.replace(attempt, **posted)
 
-    async def _send(self, claim: Claim) -> tuple[DeliveryError | None, Receipt | None]:
+    async def _send(self, claim: Claim, sink: Sink) -> tuple[DeliveryError | None, Receipt | None]:
         try:
             job = await self._job(claim)
         except StoreUnfit as spoilt:  # somebody wrote to what the message shows
@@ -258,7 +263,6 @@ class Dispatcher:
         if job is None:
             return None, None
         delivery, attempt = job
-        sink = self._routes[claim.sink].sink
         try:
             async with asyncio.timeout(sink.deadline.total_seconds()):
                 return None, await sink.send(delivery, attempt)

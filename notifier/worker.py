@@ -20,7 +20,7 @@ import structlog
 from notifier import __version__
 from notifier.clasp.client import ClaspClient
 from notifier.clock import Clock
-from notifier.config import Config, ConfigFile, SinkConfig
+from notifier.config import Config, ConfigFile, SinkConfig, SinkSettings
 from notifier.core.removals import Guard
 from notifier.core.results import PollResult
 from notifier.core.retry import SLACK_SCHEDULE, WEBHOOK_SCHEDULE
@@ -33,7 +33,7 @@ from notifier.poller.names import NameBook
 from notifier.poller.roster import Roster, check_file, roster_of
 from notifier.sinks.contract import Sink
 from notifier.sinks.registry import build, build_sinks
-from notifier.sinks.renewal import Renewal, Renewed
+from notifier.sinks.renewal import Renewal
 from notifier.sinks.session import Sessions
 from notifier.store.fitness import examine
 from notifier.store.keys import Keys
@@ -169,15 +169,10 @@ async def _work(
         hooks = Hooks(dispatcher.wake, _polled(health), heartbeat)
         poller = Poller(tools, settings(config), store.lanes, tuple(config.sinks), config.source.lease, hooks)
 
-        def use(renewed: Renewed) -> None:
-            fresh = {
-                name: build(name, sink, sessions, config.directory) for name, sink in renewed.sinks.items()
-            }
-            if renewed.api_key is not None:
-                source.renew(renewed.api_key)
-            for name, sink in fresh.items():
-                dispatcher.renew(name, sink)
-                renewed_sinks.push_async_callback(sink.close)
+        def renew_sink(name: str, settings: SinkSettings) -> None:
+            sink = build(name, settings, sessions, config.directory)
+            dispatcher.renew(name, sink)
+            renewed_sinks.push_async_callback(sink.close)
 
         try:
             async with asyncio.TaskGroup() as parts:
@@ -186,7 +181,7 @@ async def _work(
                     parts.create_task(_must_run(_first_of(stop, roster.keep()), stop, "roster"))
                 parts.create_task(_must_run(dispatcher.run(stop, GRACE), stop, "dispatcher"))
                 if file is not None:
-                    renewal = Renewal(file, config, clock, use)
+                    renewal = Renewal(file, config, clock, renew_sink, source.renew)
                     parts.create_task(_must_run(_first_of(stop, renewal.keep()), stop, "renewal"))
                 parts.create_task(_must_run(_sweep(store, clock, stop), stop, "sweeper"))
         finally:

@@ -99,6 +99,8 @@ class _Identified(msgspec.Struct):
 
 
 _T = TypeVar("_T")
+#: An answer, and the error that it stands for where it is another than the wanted one.
+_Answered = tuple[Answer, SourceError | None]
 _envelope = msgspec.json.Decoder(_Envelope)
 _named = msgspec.json.Decoder(_Named)
 _identified = msgspec.json.Decoder(_Identified)
@@ -172,9 +174,10 @@ class ClaspClient:
         empty = 0
         for _ in range(MAX_PAGES):
             params = {"page_size": str(self._page_size)} | ({"cursor": cursor} if cursor else {})
-            answer = await self._patiently(self._http, httpx.URL(f"{self._list_url}?{urlencode(params)}"))
-            if answer.status != HTTPStatus.OK:
-                raise self._error(answer)
+            url = httpx.URL(f"{self._list_url}?{urlencode(params)}")
+            answer, error = await self._patiently(self._http, url)
+            if error is not None:
+                raise error
             body = answer.body or b""
             fingerprint = xxhash.xxh3_128_digest(body)
             page, items = self._known_pages.get(fingerprint), None
@@ -202,13 +205,13 @@ class ClaspClient:
 
     async def connection(self, id: str) -> msgspec.Raw | None:  # noqa: A002 - Clasp's word
         """One connection, undecoded; None where Clasp itself says that it is gone (404, 410)."""
-        answer = await self._patiently(self._http_afresh, self._object_url("connections", id))
+        answer, error = await self._patiently(self._http_afresh, self._object_url("connections", id))
         if answer.status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
             if not answer.is_clasps_refusal:
                 raise SourceInvalid(f"a gateway, not Clasp, answered {answer.status} for a connection")
             return None
-        if answer.status != HTTPStatus.OK:
-            raise self._error(answer)
+        if error is not None:
+            raise error
         _refuse_masses(answer)
         if _decoded(_identified, answer).id != id:
             raise SourceInvalid("Clasp answered with another connection than the one asked for")
@@ -234,18 +237,18 @@ class ClaspClient:
 
     async def _named(self, path: str, id_: str) -> _Named | None:
         limit_s = min(self._timeout_s, _NAME_TIMEOUT.total_seconds())
-        answer = await self._ask(self._http, self._object_url(path, id_), limit_s)
+        answer, error = await self._ask(self._http, self._object_url(path, id_), limit_s)
         if answer.status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
             return None
-        if answer.status != HTTPStatus.OK:
-            raise self._error(answer)
+        if error is not None:
+            raise error
         _refuse_masses(answer)
         found = _decoded(_named, answer)
         if found.id != id_:
             raise SourceInvalid(f"Clasp answered with another object of {path} than the one asked for")
         return found
 
-    async def _patiently(self, http: httpx.AsyncClient, url: httpx.URL) -> Answer:
+    async def _patiently(self, http: httpx.AsyncClient, url: httpx.URL) -> _Answered:
         """Ask again while that may help: bounded by attempts and by time."""
         started, deadline_s = self._clock.monotonic(), 2 * self._timeout_s
 
@@ -253,13 +256,12 @@ class ClaspClient:
             elapsed_s = self._clock.monotonic() - started
             return state.attempt_number >= _ATTEMPTS or elapsed_s + state.upcoming_sleep >= deadline_s
 
-        async def attempt() -> Answer:
+        async def attempt() -> _Answered:
             left_s = deadline_s - (self._clock.monotonic() - started)
-            answer = await self._ask(http, url, min(self._timeout_s, left_s))
-            error = None if answer.status == HTTPStatus.OK else self._error(answer)
+            answer, error = await self._ask(http, url, min(self._timeout_s, left_s))
             if isinstance(error, SourceUnavailable):
                 raise error
-            return answer
+            return answer, error
 
         retrying = AsyncRetrying(
             sleep=self._clock.sleep,
@@ -283,19 +285,19 @@ class ClaspClient:
         backoff_s = min(_MAX_BACKOFF_S, _BACKOFF_S * 2.0 ** (state.attempt_number - 1))
         return backoff_s * self._rng.uniform(0.5, 1.0)
 
-    async def _ask(self, http: httpx.AsyncClient, url: httpx.URL, limit_s: float) -> Answer:
+    async def _ask(self, http: httpx.AsyncClient, url: httpx.URL, limit_s: float) -> _Answered:
         """One request and its whole response within ``limit_s``."""
+        key = self._key  # what this request is sent with, and its errors are cleaned of: it may be renewed
         try:
             async with asyncio.timeout(limit_s), http.stream("GET", url) as response:
-                return await read_answer(response)
+                answer = await read_answer(response)
         except (TimeoutError, httpx.TimeoutException):
             raise Transient(f"Clasp did not answer in full within {limit_s:.3g} s") from None
         except httpx.RequestError as error:
-            why = clean(str(error), self._key) or type(error).__name__
+            why = clean(str(error), key) or type(error).__name__
             raise Transient(f"Clasp could not be reached: {why}") from error
-
-    def _error(self, answer: Answer) -> SourceError:
-        return error_of(answer, self._clock.now(), self._key)
+        is_wanted = answer.status == HTTPStatus.OK
+        return answer, None if is_wanted else error_of(answer, self._clock.now(), key)
 
     def _object_url(self, path: str, id_: str) -> httpx.URL:
         if not 0 < len(id_) <= _MAX_ID or id_ in {".", ".."} or "/" in id_ or "\\" in id_:

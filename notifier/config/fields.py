@@ -142,11 +142,14 @@ def _rule_name(value: Any) -> str:
     return str(value)
 
 
-def _token(value: Any) -> str:
-    token = text(value)
-    if not token.isascii() or " " in token:
+def token(value: Any) -> str:
+    """A token as a header takes it."""
+    found = text(value)
+    if not found.isascii() or " " in found:
         raise ValueError("holds a space or a character outside ASCII")
-    return token
+    if found != found.strip("\"'"):
+        raise ValueError("is in quotes, which are no part of it; take them away where the value comes from")
+    return found
 
 
 class Address(NamedTuple):
@@ -245,7 +248,7 @@ Text = Annotated[str, BeforeValidator(text)]
 Paragraph = Annotated[str, BeforeValidator(_paragraph)]
 Name = Annotated[str, BeforeValidator(_name)]
 RuleName = Annotated[str, BeforeValidator(_rule_name)]
-Token = Annotated[SecretStr, secret_from(_token)]
+Token = Annotated[SecretStr, secret_from(token)]
 Whole = Annotated[int, BeforeValidator(_whole)]
 Rate = Annotated[float, BeforeValidator(_number), Field(gt=0, le=10_000), AfterValidator(_at_least_daily)]
 Switch = Annotated[bool, BeforeValidator(_switch)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 Mark = tuple[int, ...]
@@ -14,6 +15,11 @@ def mark_of(path: Path) -> Mark | None:
     except (OSError, ValueError):
         return None
     return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
+
+
+def marks_of(paths: Iterable[Path]) -> dict[Path, Mark | None]:
+    """The mark of each."""
+    return {path: mark_of(path) for path in paths}
 
 
 def why_unreadable(error: Exception) -> str:

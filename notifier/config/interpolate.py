@@ -18,6 +18,7 @@ from pathlib import Path as FilePath
 from typing import NamedTuple
 
 from notifier.config.document import SURROGATE, ListNode, MapNode, Node, Path, Problem, Scalar
+from notifier.config.files import Mark, mark_of
 
 MAX_NESTING = 10
 #: What all values together may come to, and what one VAR_FILE may hold: bytes.
@@ -34,18 +35,21 @@ class _Unexpandable(Exception):
 
 
 class Interpolated(NamedTuple):
-    """The tree with its variables filled in, those that could not be, and the files that were read."""
+    """The tree with its variables filled in, those that could not be, and the files that were read.
+
+    ``marks`` are those of the files just before they were read: what changes after that can be noticed.
+    """
 
     root: MapNode
     problems: list[Problem]
-    files: frozenset[FilePath]
+    marks: dict[FilePath, Mark | None]
 
 
 def interpolate(root: MapNode, env: Mapping[str, str]) -> Interpolated:
     """Fill in the variables of a tree."""
     expander = _Expander(env)
     filled = expander.mapping(root, ())
-    return Interpolated(filled, expander.problems, frozenset(expander.files))
+    return Interpolated(filled, expander.problems, expander.marks)
 
 
 class _Expander:
@@ -53,7 +57,7 @@ class _Expander:
 
     def __init__(self, env: Mapping[str, str]) -> None:
         self.problems: list[Problem] = []
-        self.files: set[FilePath] = set()
+        self.marks: dict[FilePath, Mark | None] = {}
         self._env = env
         self._left = MAX_EXPANDED
 
@@ -151,7 +155,7 @@ class _Expander:
         if not self._env.get(pointer):
             return None
         file = FilePath(self._env[pointer])
-        self.files.add(file)
+        self.marks.setdefault(file, mark_of(file))  # of the first of several readings
         return _content(pointer, file)
 
 

@@ -7,6 +7,7 @@ make out. No message holds a value that a variable gave, nor one of a key that h
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from notifier.config import explain, references
-from notifier.config.document import MapNode, Problem, parse, plain
-from notifier.config.files import why_unreadable
+from notifier.config.document import MapNode, Node, Problem, parse, plain
+from notifier.config.document import Path as Keys
+from notifier.config.files import Mark, marks_of, why_unreadable
 from notifier.config.interpolate import interpolate
 from notifier.config.kinds import SinkKind, UnusableKind, config_model, kinds_of
 from notifier.config.model import Config
@@ -34,27 +36,68 @@ class ConfigFile:
     """A configuration whose text is read once, and the files of its variables (VAR_FILE) each time.
 
     So a secret can be renewed under a worker that runs, and an edit of the text waits for its restart.
-    ``files`` are those that the last reading took something from.
+    ``marks`` are of the files that the last reading took something from, and of those that its sinks are
+    built from, as they were just before it: a file with another mark has changed since.
     """
 
     def __init__(self, path: Path, env: Mapping[str, str]) -> None:
-        self.files: frozenset[Path] = frozenset()
+        self.marks: dict[Path, Mark | None] = {}
         self._path, self._env = path, env
         self._root, self._problems = parse(_read(path))
+        self._last: MapNode | None = None  # its variables filled in
 
     def read(self) -> Config:
         """The configuration as it is now. Raises :class:`ConfigError`."""
         if self._root is None:
             raise _error(self._path, self._problems)
-        root, missing, self.files = interpolate(self._root, self._env)
-        problems = [*self._problems, *missing]
-        data = plain(root)
-        config, found = _validate(root, data, self._path.absolute().parent)
-        unclear = {problem.path for problem in problems}
-        problems += [problem for problem in found if not _is_within(problem, unclear)]
+        filled = interpolate(self._root, self._env)
+        config, problems = self._checked(filled.root, [*self._problems, *filled.problems])
         if config is None or problems:
             raise _error(self._path, problems)
+        return self._taken(config, filled.root, filled.marks)
+
+    def read_again(self) -> tuple[Config, ConfigError | None]:
+        """The configuration as it is now, but for the sinks and keys at the top that have a problem.
+
+        Those are as they were at the reading before. Raises :class:`ConfigError` where that makes no whole.
+        """
+        if self._root is None or self._last is None:
+            return self.read(), None
+        root, missing, marks = interpolate(self._root, self._env)
+        config, problems = self._checked(root, missing)
+        for part in {_part(problem.path) for problem in problems}:
+            root = _with(root, part, self._last)
+        error = _error(self._path, problems) if problems else None
+        if error is not None:
+            config, problems = self._checked(root, [])
+        if config is None or problems:
+            raise error or _error(self._path, problems)
+        return self._taken(config, root, marks), error
+
+    def _checked(self, root: MapNode, problems: list[Problem]) -> tuple[Config | None, list[Problem]]:
+        """What the tree says, and what is wrong with it beside these problems."""
+        config, found = _validate(root, plain(root), self._path.absolute().parent)
+        unclear = {problem.path for problem in problems}
+        return config, [*problems, *(problem for problem in found if not _is_within(problem, unclear))]
+
+    def _taken(self, config: Config, root: MapNode, marks: dict[Path, Mark | None]) -> Config:
+        files = [path for sink in config.sinks.values() for path in sink.files(config.directory)]
+        self._last, self.marks = root, marks_of(files) | marks
         return config
+
+
+def _part(path: Keys) -> Keys:
+    """What is kept as it was where there is a problem at ``path``: a sink, or a key at the top."""
+    return path[:2] if path[:1] == ("sinks",) else path[:1]
+
+
+def _with(node: Node, path: Keys, other: Node) -> Any:
+    """``node`` with what stands at ``path`` in ``other``; both come of one text."""
+    if isinstance(node, MapNode) and isinstance(other, MapNode) and path and path[0] in node.items:
+        key = str(path[0])
+        inner = _with(node.items[key], path[1:], other.items[key])
+        return replace(node, items={**node.items, key: inner})
+    return other
 
 
 def _validate(root: MapNode, data: dict[str, Any], directory: Path) -> tuple[Config | None, list[Problem]]:

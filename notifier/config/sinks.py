@@ -16,11 +16,11 @@ from notifier.config.fields import (
     Name,
     PositiveDuration,
     Rate,
-    Token,
     Whole,
     optional,
     secret_from,
     text,
+    token,
     word_from,
 )
 from notifier.config.people import is_email, is_member
@@ -30,6 +30,12 @@ from notifier.config.words import EXCLUDABLE, FORMATS, OWN_HEADERS
 
 _CHANNEL_ID = re.compile(r"[CGDU][A-Z0-9]{7,}", re.ASCII)
 _CHANNEL_NAME = re.compile(r"#?[^\s#,@<>]{1,80}")
+_NO_BOTS = {
+    "xapp-": "an app-level token",
+    "xoxp-": "a user's token",
+    "xoxe.xoxp-": "a user's token",
+    "xoxe-": "a refresh token",
+}
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}", re.ASCII)
 
 
@@ -47,6 +53,21 @@ def slack_place(value: Any) -> str:
     """A channel, or a person who gets a direct message: a member's id, or an e-mail address."""
     place = text(value)
     return place.lower() if is_email(place.lower()) else slack_channel(place)
+
+
+def _bot_token(value: Any) -> str:
+    """A token, unless it is known to be of another kind: what else a bot's may look like is up to Slack."""
+    found = token(value)
+    if "://" in found:
+        raise ValueError(
+            'is a URL; that of an incoming webhook belongs to "webhook_url", without "token" and "channel"'
+        )
+    for start, kind in _NO_BOTS.items():
+        if found.startswith(start):
+            raise ValueError(
+                f'begins with "{start}" and so is {kind}; the Bot User OAuth Token begins with "xoxb-"'
+            )
+    return found
 
 
 def _url(value: Any) -> str:
@@ -187,7 +208,7 @@ class SlackConfig(RemoteSettings, MessageSettings):
     type: Literal["slack"]
     """The kind of sink."""
 
-    token: Token | None = None
+    token: Annotated[SecretStr, secret_from(_bot_token)] | None = None
     """A bot's token (xoxb-...). Either this or `webhook_url`."""
 
     webhook_url: SecretUrl | None = None

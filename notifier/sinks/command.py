@@ -1,8 +1,8 @@
 """A program of yours for each event: the event's JSON on its standard input, its exit code the answer.
 
 No shell: the program and its arguments are a list. It runs with an environment of its own, so that no secret
-of ours reaches it, and in a process group of its own, which ends with the attempt. What it prints is not
-kept, but for the last line of its standard error where it fails.
+of ours reaches it, and in a process group of its own, which ends with the attempt, as far as we may end it.
+What it prints is not kept, but for the last line of its standard error where it fails.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Annotated, Literal
+from typing import IO, Annotated, Literal
 
 from pydantic import Field, SecretStr
 
@@ -45,7 +45,9 @@ _UNUSABLE = {
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
 _MOST_SAID = 64 * 1024  # bytes of standard error that are looked at
 _SHOWN = 200
+_DEATH_S = 1.0  # from SIGKILL on; what runs as another user may not be killed
 _LAST_WORDS_S = 0.2  # after its end, for what it said; something that it left behind may keep the pipe open
+_AFTER = timedelta(seconds=1.5)  # for both of them, and its start
 
 
 class CommandSettings(LiveSettings):
@@ -62,7 +64,10 @@ class CommandSettings(LiveSettings):
 
 
 class CommandSink:
-    """Runs ``command``, whose program is looked for in PATH and from ``directory`` on."""
+    """Runs ``command`` in ``directory``; a program whose name holds no slash is looked for in PATH.
+
+    ``limit`` is the program's, ``deadline`` that of an attempt, in which what is late has to be ended too.
+    """
 
     def __init__(
         self,
@@ -71,10 +76,12 @@ class CommandSink:
         command: Sequence[str],
         directory: str,
         environment: Mapping[str, str],
-        deadline: timedelta,
+        limit: timedelta,
     ) -> None:
         self.name = name
-        self.deadline = deadline
+        self.deadline = limit + _AFTER
+        self._limit_s = limit.total_seconds()
+        self._left: list[asyncio.subprocess.Process] = []  # what went on after its time
         self._command = tuple(command)
         self._directory = directory
         self._environment = {key: os.environ[key] for key in _KEPT if key in os.environ} | dict(environment)
@@ -86,13 +93,9 @@ class CommandSink:
             "NOTIFIER_TYPE": delivery.type,
             "NOTIFIER_ATTEMPT": str(attempt.number),
         }
-        try:
-            async with asyncio.timeout(self.deadline.total_seconds()):
-                code, said = await self._run(delivery.body.encode() + b"\n", environment)
-        except TimeoutError:
-            raise TemporaryFailure(
-                "timeout", f"{self._command[0]} did not end within {self.deadline.total_seconds():g} s"
-            ) from None
+        with _file_of(delivery.body.encode() + b"\n") as given:
+            async with _listening() as (pipe, said):
+                code = await self._run(given.fileno(), pipe, environment)
         if code == 0:
             return Receipt()
         raise self._failure(code, said)
@@ -100,30 +103,42 @@ class CommandSink:
     async def probe(self) -> str:
         """Whether the program is there and may be run; it is not."""
         program = self._command[0]
-        own = str(Path(self._directory) / program)
-        if not any(shutil.which(one, path=self._environment.get("PATH")) for one in (program, own)):
-            raise SinkFault("not_found", f"{self._command[0]} is no program that can be run; correct command")
-        return f"{self._command[0]} is there; it was not run"
+        if "/" in program:
+            found, where = shutil.which(Path(self._directory) / program), ""
+        else:
+            found = shutil.which(program, path=self._environment.get("PATH"))
+            where = f" in PATH (./{program} is one beside the configuration)"
+        if found is None:
+            raise SinkFault("not_found", f"{program} is no program that can be run{where}; correct command")
+        return f"{program} is there; it was not run"
 
     async def close(self) -> None:
         """Nothing: each program ends with its attempt."""
 
-    async def _run(self, event: bytes, environment: Mapping[str, str]) -> tuple[int, bytearray]:
-        """The exit code, and the end of what it said.
+    async def _run(self, given: int, pipe: int, environment: Mapping[str, str]) -> int:
+        """The exit code.
 
         None of the pipes is asyncio's own, which would wait for all who hold them, and not for the program.
         """
-        with TemporaryFile() as given:
-            given.write(event)
-            given.seek(0)
-            async with _listening() as (pipe, said):
-                process = await self._start(given.fileno(), pipe, environment)
-                try:
-                    return await process.wait(), said
-                finally:
-                    with suppress(ProcessLookupError, PermissionError):
-                        os.killpg(process.pid, signal.SIGKILL)  # also what it left running
-                    await process.wait()
+        self._left = [one for one in self._left if one.returncode is None]
+        if self._left:
+            raise self._goes_on("of an earlier attempt goes on")
+        process = await self._start(given, pipe, environment)
+        code = None
+        try:
+            async with asyncio.timeout(self._limit_s):
+                code = await process.wait()
+        except TimeoutError:
+            pass
+        finally:
+            is_ended = await _end(process)
+        if code is not None:
+            return code
+        late = f"did not end within {self._limit_s:g} s"
+        if is_ended:
+            raise TemporaryFailure("timeout", f"{self._command[0]} {late}")
+        self._left.append(process)
+        raise self._goes_on(f"{late} and goes on")
 
     async def _start(
         self, given: int, pipe: int, environment: Mapping[str, str]
@@ -144,6 +159,12 @@ class CommandSink:
                 "not_found", f"{self._command[0]} cannot be run: {why}; correct command"
             ) from None
 
+    def _goes_on(self, what: str) -> SinkFault:
+        return SinkFault(
+            "not_killed",
+            f"{self._command[0]} {what}: we cannot kill it (is it another user's?); have it end in time",
+        )
+
     def _failure(self, code: int, said: bytearray) -> Exception:
         lines = said.decode(errors="replace").strip().splitlines()
         more = f": {clean(lines[-1])[:_SHOWN]}" if lines else ""
@@ -154,6 +175,34 @@ class CommandSink:
             return SinkFault(f"exit_{code}", f"{program}: {_UNUSABLE[code]}{more}")
         how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
         return TemporaryFailure(f"signal_{-code}" if code < 0 else f"exit_{code}", f"{program} {how}{more}")
+
+
+def _file_of(event: bytes) -> IO[bytes]:
+    """A file without a name, to be read from its start. Raises ``SinkFault`` where it has no room."""
+    try:
+        file = TemporaryFile()  # noqa: SIM115 - who asked for it closes it
+        try:
+            file.write(event)
+            file.seek(0)
+        except OSError:
+            with suppress(OSError):  # which tries to write once more
+                file.close()
+            raise
+    except OSError as error:
+        raise SinkFault(
+            "no_room", f"no temporary file for the event: {error.strerror}; make room, or set TMPDIR"
+        ) from None
+    return file
+
+
+async def _end(process: asyncio.subprocess.Process) -> bool:
+    """End it, and what it left running in its group; False where it goes on all the same."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_DEATH_S):
+            await process.wait()
+    return process.returncode is not None
 
 
 @asynccontextmanager
@@ -176,9 +225,11 @@ async def _listening() -> AsyncIterator[tuple[int, bytearray]]:
         yield writing, said
     finally:
         os.close(writing)
-        await asyncio.wait({reader}, timeout=_LAST_WORDS_S)
-        reader.cancel()
-        transport.close()
+        try:
+            await asyncio.wait({reader}, timeout=_LAST_WORDS_S)
+        finally:
+            reader.cancel()
+            transport.close()
 
 
 def _build(name: str, config: CommandSettings, place: Place) -> CommandSink:
@@ -187,7 +238,7 @@ def _build(name: str, config: CommandSettings, place: Place) -> CommandSink:
         command=config.command,
         directory=str(place.directory),
         environment={key: value.get_secret_value() for key, value in config.environment.items()},
-        deadline=config.timeout,
+        limit=config.timeout,
     )
 
 

@@ -25,7 +25,7 @@ class Fault(StrEnum):
     CHANNEL = "channel"
 
 
-_TOKEN = "set SLACK_BOT_TOKEN to the Bot User OAuth Token of an installed app (xoxb-...)"  # noqa: S105
+_TOKEN = "correct token: the Bot User OAuth Token of an installed app (xoxb-...)"  # noqa: S105
 _ADMIN = "ask an administrator of the workspace to allow the app to post"
 _CHANNEL = "correct the channel, or /invite the app to it if it is private"
 _LATER = "Slack has trouble; it is tried again"

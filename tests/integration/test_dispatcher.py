@@ -326,3 +326,27 @@ async def test_a_sink_that_is_renewed_sends_what_comes_next_and_the_old_one_ends
     stop.set()
     await running
     assert (len(began), old.sent, len(new.sent)) == (1, began, 2)
+
+
+async def test_a_deadline_that_is_renewed_holds_for_what_is_claimed_after_it(rig, owe, monkeypatch):
+    await owe(("a", "a1"), ("b", "b1"))
+    old, new = Gate(), Gate()
+    new.deadline = 4 * HOLD
+    sending, held, claim = dispatcher(rig, old, concurrency=1), {}, rig.lanes.claim
+
+    async def claiming(*args, **more):
+        batch = await claim(*args, **more)
+        held.update({one.delivery.id: more["hold"] for one in batch.claims})
+        sending.renew("backend", new)  # between the claim and what is sent by it
+        return batch
+
+    monkeypatch.setattr(rig.lanes, "claim", claiming)
+    for gate in (old, new):
+        gate.open.set()
+    stop = asyncio.Event()
+    running = asyncio.create_task(sending.run(stop, timedelta(seconds=5)))
+    while await rig.redis.exists(rig.keys.lanes("backend")):
+        await asyncio.sleep(0)
+    stop.set()
+    await running
+    assert [[held[id_] for id_ in gate.sent] for gate in (old, new)] == [[old.deadline], [new.deadline]]

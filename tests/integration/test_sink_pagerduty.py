@@ -16,7 +16,7 @@ from notifier.errors import DeliveryError, PermanentFailure, SinkFault, Temporar
 from notifier.models import Delivery
 from notifier.sinks.contract import Attempt, Receipt
 from notifier.sinks.registry import build, build_sinks
-from notifier.sinks.renewal import Renewal, Renewed
+from notifier.sinks.renewal import Renewal
 from notifier.sinks.session import USER_AGENT, Sessions
 from notifier.testing import AT, event
 from tests.doubles.receiver import Raw, answer, running_receiver
@@ -288,7 +288,7 @@ def test_the_key_is_shown_nowhere():
 
 
 async def test_a_key_in_a_file_is_renewed_under_a_running_worker(tmp_path):
-    used: list[Renewed] = []
+    used = []
     secret = tmp_path / "key"
     secret.write_text("old\n")
     async with running_receiver() as receiver, Sessions() as sessions:
@@ -299,9 +299,10 @@ async def test_a_key_in_a_file_is_renewed_under_a_running_worker(tmp_path):
         )
         file = ConfigFile(tmp_path / "notifier.yaml", {"PAGERDUTY_ROUTING_KEY_FILE": str(secret)})
         config = file.read()
-        renewal = Renewal(file, config, None, used.append)
+        renewal = Renewal(file, config, None, lambda _name, settings: used.append(settings), None)
         secret.write_text("new-key\n")
         await renewal.look()
-        for settings in (config.sinks["on-call"], used[0].sinks["on-call"]):
+        await renewal.look()
+        for settings in (config.sinks["on-call"], *used):
             await build("on-call", settings, sessions, tmp_path).send(alert("opened"), ATTEMPT)
         assert [json.loads(one.body)["routing_key"] for one in receiver.requests] == ["old", "new-key"]

@@ -107,7 +107,7 @@ async def test_every_documented_error_is_a_failure_of_a_known_class(slack, bot, 
     [
         ("not_in_channel", SinkFault, "/invite"),
         ("channel_not_found", SinkFault, "#carrier-ops"),
-        ("invalid_auth", SinkFault, "SLACK_BOT_TOKEN"),
+        ("invalid_auth", SinkFault, "correct token"),
         ("invalid_blocks", PermanentFailure, "report"),
         ("fatal_error", TemporaryFailure, "again"),
         ("ratelimited", TemporaryFailure, "again"),
@@ -239,7 +239,7 @@ async def test_a_probe_without_leave_to_look_at_channels_says_so(slack, bot):
 
 
 async def test_a_probe_fails_with_what_to_do(slack, bot):
-    with pytest.raises(SinkFault, match="SLACK_BOT_TOKEN"):
+    with pytest.raises(SinkFault, match="correct token"):
         await bot(token="xoxb-wrong").probe()
     with pytest.raises(SinkFault, match="C0999999999"):
         await bot(channel="C0999999999").probe()

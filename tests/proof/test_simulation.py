@@ -124,20 +124,20 @@ def _unordered(reply: Any) -> Any:
 class SettlesFirst(Dispatcher):
     """Notes as delivered what it is about to send."""
 
-    async def _send_and_settle(self, claim: Any) -> None:
+    async def _send_and_settle(self, claim: Any, sink: Any) -> None:
         await self._settle(claim, Outcome(Verdict.DELIVERED), 0.0)
-        await self._send(claim)
+        await self._send(claim, sink)
 
 
 class RetriesInMemory(Dispatcher):
     """Keeps what failed in the process, and takes it out of the lane."""
 
-    async def _send_and_settle(self, claim: Any) -> None:
-        error, _ = await self._send(claim)
+    async def _send_and_settle(self, claim: Any, sink: Any) -> None:
+        error, _ = await self._send(claim, sink)
         await self._settle(claim, Outcome(Verdict.DELIVERED), 0.0)
         while error is not None:
             await self._clock.sleep(60)
-            error, _ = await self._send(claim)
+            error, _ = await self._send(claim, sink)
 
 
 class Together(Dispatcher):

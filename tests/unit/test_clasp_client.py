@@ -184,6 +184,26 @@ async def test_a_refused_key_names_the_setting_and_is_not_tried_again(code):
     assert len(str(caught.value)) < 600
 
 
+async def test_an_answer_that_repeats_the_key_of_before_its_renewal_does_not_show_it():
+    def answer(request):
+        source.client.renew("sk_live_new")  # while the request is under way
+        return status(401, json.dumps({"message": f"bad {request.headers['authorization']}"}).encode())
+
+    source = Source(answer)
+    with pytest.raises(SourceRefused, match=r"bad Bearer \*\*\*"):
+        await source.traverse()
+
+
+async def test_nor_does_a_failure_to_reach_it():
+    def answer(request):
+        source.client.renew(f"sk_live_new_{len(source.requests)}")
+        raise httpx.ConnectError(f"sent {request.headers['authorization']}")
+
+    source = Source(answer)
+    with pytest.raises(SourceUnavailable, match=r"sent Bearer \*\*\* "):
+        await source.traverse()
+
+
 FLEETING = [408, 425, 429, 500, 502, 503, 504, 521, 599]
 
 
