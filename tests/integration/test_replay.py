@@ -1,4 +1,7 @@
-"""``notifier replay``: a sink gets what the rules, as they are now, would send it, and nothing else."""
+"""``notifier replay``: a sink gets what the rules, as they are now, would send it, and nothing else.
+
+And ``notifier dead replay``: it gets what it did not take.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from notifier.cli.dead import Choice, send_again
 from notifier.cli.replay import Replay, Wanted
-from notifier.errors import SinkFault
+from notifier.errors import PermanentFailure, SinkFault
 from tests.integration.test_preview import stores
 from tests.support.alerts import rule
 from tests.support.clock import FakeClock
@@ -168,3 +172,16 @@ async def test_what_is_committed_while_it_goes_on_comes_behind_what_is_older(mak
     told = [(body["data"]["sequence"], body["data"]["to"]) for body in rig.sinks["backend"].got]
     once = [(1, "processing"), (2, "needs_attention"), (3, "completed")]
     assert told == [*once, *once]
+
+
+async def test_dead_letters_are_replayed_in_their_order_whatever_that_of_their_ids_is(make, account):
+    rig = make(ALL)
+    await rig.poll(2)
+    for status in ("processing", "completed"):
+        rig.sinks["backend"].errors = [PermanentFailure("http_422", "no")]
+        account.set_status("conn_1", "gc_1", status)
+        await rig.poll()
+    one, two = await rig.lanes.dead_letters("backend")
+    assert await send_again(stores(rig), "backend", Choice((two.id, one.id, two.id))) == (2, 2)
+    await rig.deliver()
+    assert [body["data"]["to"] for body in rig.sinks["backend"].got] == ["processing", "completed"]
