@@ -60,6 +60,13 @@ class _Held(msgspec.Struct, frozen=True):
     begin_before_s: float
 
 
+class _TooLate(Exception):
+    """The process stood still since it claimed, or the store was slow: nothing was sent.
+
+    Another worker may have sent this, and more, by now, or would before the attempt ends.
+    """
+
+
 class _Claimed(msgspec.Struct, frozen=True):
     """What a look at the lanes gave: claims, how long until the next look, suspects that are due."""
 
@@ -205,11 +212,10 @@ class Dispatcher:
                 await self._settle(claim, _POISON, 0.0)
             elif claim.delivery.is_unreadable:
                 await self._settle(claim, _UNREADABLE, 0.0)
-            elif self._clock.monotonic() > held.begin_before_s:
-                # This process stood still since it claimed: another may have sent this, and more, by now.
-                await self._give_back(claim)
             else:
-                await self._send_and_settle(claim, held.sink)
+                await self._send_and_settle(held)
+        except _TooLate:
+            await self._give_back(claim)
         except asyncio.CancelledError:
             await self._give_back(claim)
             raise
@@ -217,9 +223,9 @@ class Dispatcher:
             _log.warning("message.unread", sink=claim.sink, delivery_id=claim.delivery.id, error=str(error))
             await self._give_back(claim)
 
-    async def _send_and_settle(self, claim: Claim, sink: Sink) -> None:
-        began = self._clock.monotonic()
-        error, receipt = await self._send(claim, sink)
+    async def _send_and_settle(self, held: _Held) -> None:
+        claim, began = held.claim, self._clock.monotonic()
+        error, receipt = await self._send(held)
         seconds = self._clock.monotonic() - began
         age = timedelta()
         if claim.first_us:
@@ -255,13 +261,16 @@ class Dispatcher:
         posted = {"posted": shown.posted, "previous": shown.previous, "version": version}
         return delivery, msgspec.structs.replace(attempt, **posted)
 
-    async def _send(self, claim: Claim, sink: Sink) -> tuple[DeliveryError | None, Receipt | None]:
+    async def _send(self, held: _Held) -> tuple[DeliveryError | None, Receipt | None]:
+        claim, sink = held.claim, held.sink
         try:
             job = await self._job(claim)
         except StoreUnfit as spoilt:  # somebody wrote to what the message shows
             return PermanentFailure("unreadable", str(spoilt)), None
         if job is None:
             return None, None
+        if self._clock.monotonic() > held.begin_before_s:
+            raise _TooLate
         delivery, attempt = job
         try:
             async with asyncio.timeout(sink.deadline.total_seconds()):

@@ -30,8 +30,8 @@ COMMANDS = {
     "digest": "digest",
     "owners": "owners",
     "dead": "dead",
-    "replay": "resend",
-    "resync": "resend",
+    "replay": "replay",
+    "resync": "resync",
     "sinks": "sinks",
     "send-test": "sinks",
 }

@@ -171,7 +171,7 @@ def replay(
     since: SinceOption = None,
     until: UntilOption = None,
 ) -> None:
-    """Send dead letters again: they go to the end of their lanes, in order, under their old ids."""
+    """Send dead letters again: they go to the end of their lanes, oldest first, under their old ids."""
     loaded = load_config(config)
     need_sink(loaded, sink)
     choice = _choice(ids, reason, (since, until), all_=all_)
@@ -236,12 +236,14 @@ async def _read_whole(config: Config, sink: str, id_: str) -> tuple[DeadLetter, 
 
 
 async def _replay(config: Config, sink: str, choice: Choice) -> tuple[int, int]:
-    """How many letters were moved, and how many were chosen."""
     async with open_stores(config) as store:
-        letters = await _chosen(store, sink, choice)
-        moved = await batchwise(
-            "sending again", letters, _BATCH, lambda batch: store.lanes.replay(sink, batch)
-        )
+        return await send_again(store, sink, choice)
+
+
+async def send_again(store: Stores, sink: str, choice: Choice) -> tuple[int, int]:
+    """Put letters back into their lanes, oldest first; how many were moved, and how many were chosen."""
+    letters = await _chosen(store, sink, choice)
+    moved = await batchwise("sending again", letters, _BATCH, lambda batch: store.lanes.replay(sink, batch))
     return moved, len(letters)
 
 
@@ -257,8 +259,14 @@ async def _drop(config: Config, sink: str, letters: Sequence[DeadLetter]) -> int
 
 async def _chosen(store: Stores, sink: str, choice: Choice) -> list[DeadLetter]:
     if choice.ids:
-        return [await _one_of(store, sink, id_) for id_ in choice.ids]
+        letters = {letter.id: letter for letter in [await _one_of(store, sink, id_) for id_ in choice.ids]}
+        return sorted(letters.values(), key=_age)  # as they lay in their lanes, each once
     return choice.of(await dead_letters_of(store, sink), store.state.now())
+
+
+def _age(letter: DeadLetter) -> tuple[int, ...]:
+    """The moment of a letter's death and its number there, which its id is made of."""
+    return tuple(map(int, letter.id.split("-")))
 
 
 async def _one_of(store: Stores, sink: str, id_: str) -> DeadLetter:

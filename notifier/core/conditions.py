@@ -41,12 +41,15 @@ class Condition(msgspec.Struct, frozen=True):
 
     def matches(self, subject: Subject, names: Names) -> bool | None:
         """Whether an entity is as the rule asks, time aside; None where that hangs on a name not known."""
-        status = subject.status
+        return self.takes(subject.status, traits_of(subject, names))
+
+    def takes(self, status: Any, traits: Traits) -> bool | None:
+        """The same of a status, and of what else may be asked of an entity."""
         if self.asked.status and not is_among(status, self.asked.status):
             return False
         if is_among(status, self.asked.not_status):
             return False
-        return selects(self.asked.entity, self.asked, traits_of(subject, names))
+        return selects(self.asked.entity, self.asked, traits)
 
 
 def conditions(config: Config) -> tuple[Condition, ...]:

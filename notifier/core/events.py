@@ -212,8 +212,13 @@ def _place_of(alert: Alert) -> tuple[str, ...]:
     return (alert.rule, alert.subject.connection, alert.subject.kind, alert.subject.id, *look)
 
 
-def report(type_: str, origin: Origin, *, nonce: str, message: str, cause: str, severity: str) -> Event:
-    """Something the notifier says of itself. ``nonce`` tells one occurrence of a type from the next."""
+def report(
+    type_: str, origin: Origin, *, nonce: str, message: str, cause: str, severity: str, sink: str = ""
+) -> Event:
+    """Something the notifier says of itself. ``nonce`` tells one occurrence of a type from the next.
+
+    ``sink`` is the one that it is about, which is not to hear of it.
+    """
     id_ = _hash("report", origin.source, origin.epoch, type_, nonce)
     data = {
         "id": id_,
@@ -222,8 +227,14 @@ def report(type_: str, origin: Origin, *, nonce: str, message: str, cause: str, 
         "severity": severity,
         "message": message,
         "cause": cause,
+        **({"sink": sink} if sink else {}),
     }
     return Event(id_, type_, origin.seen_at, "notifier", data)
+
+
+def sink_of_report(event: Event) -> str | None:
+    """The sink that a report is about, and that is not to hear of it; None: there is none."""
+    return event.data.get("sink") if is_report(event.type) else None
 
 
 def told_body(

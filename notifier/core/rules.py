@@ -112,15 +112,6 @@ class Router:
                     taken[target.sink] = self.owe(event, target, SELF_REPORTS, None)
         return Routed(tuple(taken.values()), tuple(nameless))
 
-    def again(self, event: Event, sink: str) -> Owed | None:
-        """One sink's delivery of a recorded event, by the rules as they are now; None: it gets none."""
-        if not event.type.startswith("alert."):
-            return next((owed for owed in self.route(event).owed if owed.sink == sink), None)
-        rule = next((rule for rule in self._rules if rule.name == event.data.get("rule")), None)
-        if rule is None or rule.while_ is None or Target(sink) not in rule.notify:
-            return None
-        return self.owe(event, Target(sink), rule.name, rule)
-
     def is_for_people(self, sink: str) -> bool:
         """Whether a sink takes messages for people, not events for programs."""
         return sink in self.for_people

@@ -316,6 +316,7 @@ class Poller:
                 message=said.message,
                 cause=said.cause,
                 severity=said.severity,
+                sink=said.subject,
             )
             entries.append(event_entry(event))
             owed += [item for item in route(event, self._tools.router) if item.sink != said.subject]

@@ -94,6 +94,7 @@ class Lanes:
         self._replay = load(redis, "replay")
         self._resume = load(redis, "resume")
         self._enqueue = load(redis, "enqueue")
+        self._drop = load(redis, "drop")
 
     # --- the dispatcher's side ---
 
@@ -300,15 +301,11 @@ class Lanes:
 
     async def drop(self, sink: str) -> int:
         """Forget a sink with everything that it is owed; how many lanes that were."""
-        lanes = self._keys.lanes(sink)
+        keys = self._keys
         with translated("dropping a sink"):
-            keys = await self._redis.zrange(lanes, 0, -1)
-            async with self._redis.pipeline(transaction=True) as pipe:
-                for key in keys:
-                    pipe.delete(self._keys.lane(sink, key.decode()))
-                pipe.delete(lanes, self._keys.sink(sink), self._keys.dead(sink), self._keys.claims(sink))
-                await pipe.execute()
-        return len(keys)
+            return int(
+                await self._drop(keys=[keys.lanes(sink), keys.sink(sink), keys.dead(sink), keys.claims(sink)])
+            )
 
     async def dead_letters(self, sink: str, *, after: str = "-", most: int = 1000) -> list[DeadLetter]:
         """Dead letters, oldest first; ``after`` is the id of the last one already read."""

@@ -41,15 +41,27 @@ class Records:
         self._redis = redis
         self._keys = keys
 
-    def events(self, since: datetime | None, until: datetime | None = None) -> AsyncIterator[dict[str, Any]]:
+    async def events(
+        self, since: datetime | None, until: datetime | None = None
+    ) -> AsyncIterator[dict[str, Any]]:
         """The events that were committed in a span of time, oldest first."""
-        return self._between(self._keys.history, b"event", since, until)
+        async for _, record in self.entries(since, until):
+            yield record
 
-    def attempts(
+    def entries(
+        self, since: datetime | None, until: datetime | None = None, *, after: str = ""
+    ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        """The same with the id of each one's entry, and only what comes ``after`` one, if that is given."""
+        start = f"({after}" if after else _id_of(since, "-")
+        return self._between(self._keys.history, b"event", start, until)
+
+    async def attempts(
         self, since: datetime | None, until: datetime | None = None
     ) -> AsyncIterator[dict[str, Any]]:
         """The attempts that ended in a span of time, oldest first."""
-        return self._between(self._keys.attempts, b"attempt", since, until)
+        start = _id_of(since, "-")
+        async for _, record in self._between(self._keys.attempts, b"attempt", start, until):
+            yield record
 
     async def event(self, id_: str) -> dict[str, Any] | None:
         """One event of the history; the newest are looked through first."""
@@ -91,9 +103,9 @@ class Records:
         return {id_ for id_, posted in zip(asked, found, strict=True) if posted is not None}
 
     async def _between(
-        self, stream: str, field: bytes, since: datetime | None, until: datetime | None
-    ) -> AsyncIterator[dict[str, Any]]:
-        start, end = _id_of(since, "-"), _id_of(until, "+")
+        self, stream: str, field: bytes, start: str, until: datetime | None
+    ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        end = _id_of(until, "+")
         while True:
             with translated("reading what happened"):
                 entries = await self._redis.xrange(stream, min=start, max=end, count=_AT_ONCE)
@@ -101,7 +113,7 @@ class Records:
                 start = f"({entry.decode()}"
                 record = _readable(fields.get(field))
                 if record is not None:
-                    yield record
+                    yield entry.decode(), record
             if not entries:
                 return
 

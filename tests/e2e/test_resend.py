@@ -74,7 +74,7 @@ def test_what_happened_is_explained_sent_to_a_new_sink_and_the_state_sent_anew(
     write_config(place, stage, sinks + webhook("new", newcomer), RULES.replace("[backend]", "[backend, new]"))
     assert "no attempt on record" in run(place, "explain", event["data"]["id"]).out
     wrong = run(place, "replay", "ops", "--since", "1h", "--yes")
-    assert (wrong.code, "tells people" in wrong.err) == (2, True)
+    assert (wrong.code, "webhook, console, command, pagerduty" in wrong.err) == (2, True)
     assert run(place, "replay", "new", "--yes").code == 2, "from when on?"
     asked = run(place, "replay", "new", "--since", "1h")
     assert (asked.code, "say --yes" in asked.err) == (2, True)

@@ -9,7 +9,10 @@ from datetime import timedelta
 from notifier.core.retry import WEBHOOK_SCHEDULE
 from notifier.dispatcher import Dispatcher, Route
 from notifier.errors import PermanentFailure, SinkFault, StoreUnavailable, TemporaryFailure
+from notifier.models import Delivery, Owed, Part
 from notifier.sinks.contract import Receipt
+from notifier.store.lanes import CLAIM_MARGIN
+from notifier.store.state import Commit
 
 HOLD = timedelta(seconds=15)
 
@@ -308,6 +311,38 @@ async def test_an_attempt_that_a_standstill_delayed_is_not_made(rig, owe, clock)
     assert rig.got() == ["a1"]
     assert stalls == 0
     assert [entry["outcome"] for entry in await rig.lanes.attempts(newest=9)] == ["delivered"]
+
+
+async def test_an_attempt_that_the_store_delayed_is_not_made(rig, clock, redis_client):
+    await rig.store.sync_time()
+    lease = await rig.store.take_lease("holder", timedelta(days=9))
+    reply = Delivery("d1", "x", "r", '{"id": "d1"}', None, "m1", Part.REPLY)
+    await rig.store.commit(lease, "", Commit(owed=[Owed("backend", "m1", reply)]))
+    claim, shown, send = rig.lanes.claim, rig.lanes.shown, rig.sinks["backend"].send
+    claimed_at, sent_at, slow = [], [], [4.5, 4.5]  # each answer in time for the store, together too late
+
+    async def claim_slowly(*args, **kwargs):
+        batch = await claim(*args, **kwargs)
+        if batch.claims:
+            claimed_at.append(clock.monotonic())
+            clock.advance(slow[0])
+        return batch
+
+    async def read_slowly(*args):
+        clock.advance(slow.pop())
+        slow.append(0)
+        return await shown(*args)
+
+    async def watched(delivery, attempt):
+        sent_at.append(clock.monotonic())
+        return await send(delivery, attempt)
+
+    rig.lanes.claim, rig.lanes.shown, rig.sinks["backend"].send = claim_slowly, read_slowly, watched
+    await rig.deliver()
+    assert rig.got() == ["d1"]
+    assert len(claimed_at) == 2
+    assert sent_at[0] - claimed_at[-1] <= CLAIM_MARGIN.total_seconds()
+    assert [entry["attempt"] for entry in await rig.lanes.attempts(newest=9)] == [1]
 
 
 async def test_a_sink_that_is_renewed_sends_what_comes_next_and_the_old_one_ends_what_it_began(rig, owe):

@@ -48,7 +48,7 @@ from tests.proof.spread import spread
 from tests.proof.tally import Proof, Tally, Verdict
 
 TRIALS = 2000
-SCRIPTS = ("commit", "lease", "claim", "settle", "replay", "resume", "enqueue")
+SCRIPTS = ("commit", "lease", "claim", "settle", "replay", "resume", "enqueue", "drop")
 _LATENCY = {"store": 0.004, "source": 0.3, "sink": 0.2}
 _EPOCH_US = int(EPOCH.timestamp() * 1_000_000)
 _SHORT = (timedelta(seconds=20), timedelta(minutes=1), timedelta(minutes=4), timedelta(minutes=10))

@@ -48,9 +48,9 @@ def test_control_a_worker_that_settles_before_it_sends_is_found(place: Path) -> 
     verdict = patched(
         place,
         "dispatcher.py",
-        "        error, receipt = await self._send(claim, sink)\n",
+        "        error, receipt = await self._send(held)\n",
         "        await self._settle(claim, Outcome(Verdict.DELIVERED), 0.0)\n"
-        "        error, receipt = await self._send(claim, sink)\n",
+        "        error, receipt = await self._send(held)\n",
     )
     assert any("flaky never got" in line for line in verdict.lost), verdict.lines()
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import subprocess
 import sys
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from redis import Redis
 
@@ -124,20 +126,20 @@ def _unordered(reply: Any) -> Any:
 class SettlesFirst(Dispatcher):
     """Notes as delivered what it is about to send."""
 
-    async def _send_and_settle(self, claim: Any, sink: Any) -> None:
-        await self._settle(claim, Outcome(Verdict.DELIVERED), 0.0)
-        await self._send(claim, sink)
+    async def _send_and_settle(self, held: Any) -> None:
+        await self._settle(held.claim, Outcome(Verdict.DELIVERED), 0.0)
+        await self._send(held)
 
 
 class RetriesInMemory(Dispatcher):
     """Keeps what failed in the process, and takes it out of the lane."""
 
-    async def _send_and_settle(self, claim: Any, sink: Any) -> None:
-        error, _ = await self._send(claim, sink)
-        await self._settle(claim, Outcome(Verdict.DELIVERED), 0.0)
+    async def _send_and_settle(self, held: Any) -> None:
+        error, _ = await self._send(held)
+        await self._settle(held.claim, Outcome(Verdict.DELIVERED), 0.0)
         while error is not None:
             await self._clock.sleep(60)
-            error, _ = await self._send(claim, sink)
+            error, _ = await self._send(msgspec.structs.replace(held, begin_before_s=math.inf))
 
 
 class Together(Dispatcher):

@@ -155,9 +155,10 @@ class Rig:
             rng=random.Random(0),
             transport=self.account.transport(),
         )
-        names = NameBook(source, NameCache(self.redis, self.keys, self.store.now_us), enabled=True)
+        cache = NameCache(self.redis, self.keys, self.store.now_us)
+        self.names = NameBook(source, cache, enabled=self.config.source.enrich)
         roster = roster_of(self.config, self.still, Sessions())
-        tools = Tools(source, self.store, names, Router(self.config), self.still, roster)
+        tools = Tools(source, self.store, self.names, Router(self.config), self.still, roster)
         hooks = Hooks(lambda _sinks: None, self.results.append, lambda: None)
         return Poller(tools, self.settings, self.lanes, tuple(self.config.sinks), timedelta(seconds=5), hooks)
 

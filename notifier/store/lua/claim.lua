@@ -25,7 +25,11 @@ if off then return {-1, failures, 0} end
 if paused > now then return {paused - now, failures, 0} end
 if next_at > now then return {next_at - now, failures, 0} end
 if gap > 0 or paused > 0 or alone then most = 1 end
-for _, key in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now)) do redis.call('ZREM', KEYS[3], key) end
+local function give_back(from, to)
+  for _, key in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], from, to)) do redis.call('ZREM', KEYS[3], key) end
+end
+give_back('-inf', now)
+give_back('(' .. string.format('%.0f', now + 2 * hold), '+inf')  -- from before the server's clock was set back
 most = math.min(most, tonumber(ARGV[7]) - redis.call('ZCARD', KEYS[3]))
 if most <= 0 then return {1000000, failures, 0} end  -- the worker that ends an attempt looks again at once
 
