@@ -91,6 +91,11 @@ def need_sink(config: Config, name: str) -> None:
         raise ConfigError(f'there is no sink "{name}"; the configuration has: {", ".join(config.sinks)}')
 
 
+def counted(count: int, what: str) -> str:
+    """``1 row``, ``2 rows``."""
+    return f"{count} {what}" + ("" if count == 1 else "s")
+
+
 def print_json(value: Any) -> None:
     """One JSON document."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")

@@ -61,6 +61,10 @@ class Owners:
     def __len__(self) -> int:
         return len(self._rows)
 
+    def everyone(self) -> Iterable[Owner]:
+        """Those whom it names, in its order."""
+        return self._rows.values()
+
     def of(self, employer: Any, external_id: Any, carrier: Any, carrier_name: Any) -> Owner | None:
         """Who owns what is of this employer and carrier; each may be anything that the source says."""
         employers = [one for one in (employer, external_id) if isinstance(one, str) and one]

@@ -26,7 +26,7 @@ def test_check_accepts_a_right_configuration_and_points_at_each_wrong_line(
 ) -> None:
     config = write_config(place, stage, webhook("backend", receiver))
     fine = run(place, "check")
-    assert (fine.code, "2 rules, 1 sinks: fine" in fine.out) == (0, True), fine
+    assert (fine.code, "2 rules, 1 sink: fine" in fine.out) == (0, True), fine
 
     text = config.read_text().replace("poll_interval: 1s", "poll_intervall: 1s")
     config.write_text(text.replace("notify: [backend]", "notify: [backand]", 1))

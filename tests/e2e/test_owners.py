@@ -55,7 +55,7 @@ def test_check_counts_the_rows(place: Path, config: Path) -> None:
     assert run(place, "check").code == 2  # there is no table
     (config.parent / "owners.csv").write_text("employer,owner\ner_1,sam@example.com\n")
     ended = run(place, "check")
-    assert (ended.code, "owners.csv: 1 rows: fine" in ended.out) == (0, True), ended
+    assert (ended.code, "owners.csv: 1 row: fine" in ended.out) == (0, True), ended
 
 
 def test_check_online_fetches_the_table(place: Path, stage: Stage, receiver: Receiver) -> None:
