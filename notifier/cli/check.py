@@ -15,13 +15,13 @@ from notifier.cli.common import (
     ConfigOption,
     Failed,
     counted,
-    err,
     load_config,
     open_stores,
     out,
     print_json,
     run_async,
     say,
+    warn,
 )
 from notifier.cli.owners import read_owners
 from notifier.cli.places import places, try_places, unmentioned
@@ -56,7 +56,7 @@ def check(
     loaded = load_config(config)
     owners = check_file(loaded)
     for warning in [*warnings(loaded), *unmentioned(loaded, owners or Owners())]:
-        _warn(warning)
+        warn(warning)
     say(f"{config}: {counted(len(loaded.rules), 'rule')}, {counted(len(loaded.sinks), 'sink')}: fine")
     for name in loaded.in_preview:
         say(f"sink {name} is in preview: what it would send is written to standard output, nothing is sent")
@@ -86,12 +86,8 @@ async def _online(config: Config, owners: Owners | None) -> bool:
         results += stand.values()
         results.append(await try_places({name: sinks[name] for name in sinks if stand[name]}, asked))
     for warning in unmentioned(config, table) if fetched else ():
-        _warn(warning)
+        warn(warning)
     return all(results)
-
-
-def _warn(warning: str) -> None:
-    err.print(Text(f"warning: {warning}", style="yellow" if err.is_terminal else ""))
 
 
 async def _tried(what: str, attempt: Callable[[], Awaitable[str]]) -> bool:
@@ -128,7 +124,7 @@ async def _store(config: Config) -> str:
     clock = SystemClock()
     async with open_stores(config) as store:
         for warning in await examine(store.redis, clock, Keys(config.name)):
-            _warn(f"store: {warning}")
+            warn(f"store: {warning}")
         key = "check:write"
         await store.names.put({key: True}, timedelta(seconds=1))
         found = await store.names.get([key])

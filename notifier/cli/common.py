@@ -171,6 +171,11 @@ def say(text: str) -> None:
     out.print(Text(text))
 
 
+def warn(text: str) -> None:
+    """A warning, on standard error; nothing in it is markup."""
+    err.print(Text(f"warning: {text}", style="yellow" if err.is_terminal else ""))
+
+
 def confirm(question: str, *, yes: bool) -> None:
     """Ask before something that cannot be undone; no terminal and no ``--yes`` is a refusal."""
     if yes:

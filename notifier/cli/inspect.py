@@ -25,6 +25,7 @@ from notifier.cli.common import (
     sink_healths,
 )
 from notifier.cli.ledger import event_row, with_links
+from notifier.cli.pulse import stalled
 from notifier.config import Config
 from notifier.core.removals import Held
 from notifier.errors import ConfigError
@@ -58,12 +59,13 @@ def add_to(app: typer.Typer) -> None:
 def status(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False) -> None:
     """Show what is known, when it was last complete, what waits, and what needs a person."""
     loaded = load_config(config)
-    meta, healths = run_async(lambda: _read_status(loaded))
+    meta, healths, why = run_async(lambda: _read_status(loaded))
     if as_json:
         print_json(
             {
                 "name": loaded.name,
                 "complete_at": meta.complete_at,
+                "stalled": why or None,
                 "epoch": meta.epoch or None,
                 "known": meta.counts,
                 "held": msgspec.to_builtins(meta.held),
@@ -76,6 +78,8 @@ def status(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False
         return
     say(f"{loaded.name}: {_account(meta)}")
     say(f"last complete snapshot: {meta.complete_at or 'none yet'}")
+    if why and meta.version:
+        say(f"STALLED: {why}")
     if meta.held is not None and not meta.held.approved:
         what = (
             "a list that shares nothing with what is known waits"
@@ -97,9 +101,10 @@ def status(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False
     show(rows, as_json=False, empty="no sinks")
 
 
-async def _read_status(config: Config) -> tuple[Meta, dict[str, SinkHealth]]:
+async def _read_status(config: Config) -> tuple[Meta, dict[str, SinkHealth], str]:
     async with open_stores(config) as store:
-        return await store.state.meta(), await sink_healths(config, store)
+        why = await stalled(config, store)
+        return await store.state.meta(), await sink_healths(config, store), why
 
 
 def _account(meta: Meta) -> str:
