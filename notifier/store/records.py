@@ -19,6 +19,7 @@ from notifier.store.keys import Keys
 from notifier.store.scripts import Client
 
 _AT_ONCE = 500
+_LOOKED_AT = 20  # lanes, of which most may be under way
 
 
 class Waiting(msgspec.Struct, frozen=True):
@@ -30,6 +31,17 @@ class Waiting(msgspec.Struct, frozen=True):
     before: int
     next_at: str
     is_under_way: bool
+
+
+class Retrying(msgspec.Struct, frozen=True):
+    """How many lanes of a sink wait after an attempt that failed; and of one of them where it goes, and why.
+
+    ``target`` is None for the sink's own channel; ``reason`` is '' where the ledger does not tell.
+    """
+
+    lanes: int
+    target: str | None
+    reason: str
 
 
 class Records:
@@ -74,9 +86,37 @@ class Records:
             with translated("reading a lane"):
                 values = await self._redis.lrange(self._keys.lane(sink, key.decode()), 0, -1)
             for before, value in enumerate(values):
-                if _id_in(value) == id_:
+                delivery = _delivery_in(value)
+                if delivery is not None and delivery.id == id_:
                     return Waiting(before, iso_of(int(score)), is_under_way=int(score) % 2 == 1)
         return None
+
+    async def retrying(self, sink: str, now_us: int) -> Retrying | None:
+        """What waits for another attempt at a sink that may well take other things; None: nothing does."""
+        lanes, after = self._keys.lanes(sink), f"({now_us}"
+        with translated("reading lanes"):
+            waiting = await self._redis.zcount(lanes, after, "+inf")
+            waiting -= await self._redis.zcount(self._keys.claims(sink), after, "+inf")
+            last = await self._redis.zrevrange(lanes, 0, _LOOKED_AT - 1, withscores=True)
+        for key, score in last if waiting > 0 else ():
+            if int(score) % 2 == 1:
+                continue  # it is being sent
+            with translated("reading a lane"):
+                head = await self._redis.lindex(self._keys.lane(sink, key.decode()), 0)
+            delivery = _delivery_in(head or b"")
+            if delivery is not None:
+                return Retrying(waiting, delivery.target, await self._reason(sink, key.decode()))
+        return None
+
+    async def _reason(self, sink: str, key: str) -> str:
+        """Why the newest attempt of a lane failed."""
+        with translated("reading the ledger"):
+            entries = await self._redis.xrevrange(self._keys.attempts, count=_AT_ONCE)
+        for _, fields in entries:
+            record = _readable(fields.get(b"attempt")) or {}
+            if (record.get("sink"), record.get("key")) == (sink, key):
+                return str(record.get("reason") or "")
+        return ""
 
     async def _between(
         self, stream: str, field: bytes, since: datetime | None, until: datetime | None
@@ -106,9 +146,9 @@ def _readable(text: bytes | None) -> dict[str, Any] | None:
     return record if isinstance(record, dict) and isinstance(record.get("data", {}), dict) else None
 
 
-def _id_in(value: bytes) -> Any:
-    """The id of a delivery as it lies in a lane (see claim.lua)."""
+def _delivery_in(value: bytes) -> Delivery | None:
+    """A delivery as it lies in a lane (see claim.lua)."""
     try:
-        return msgspec.json.decode(value.partition(b"\n")[2], type=Delivery).id
+        return msgspec.json.decode(value.partition(b"\n")[2], type=Delivery)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.doubles.slack import TOKEN, running_slack
 from tests.e2e.configs import webhook, write_config
 from tests.e2e.stage import Receiver, Stage
 from tests.support.process import Ended, Worker, run_notifier
@@ -74,3 +75,47 @@ def test_a_silence_says_what_it_covers_and_is_refused_where_that_is_nothing(
         refused = add(where)
         assert (refused.code, why in refused.err) == (2, True), refused
     assert worker.stop() == 0
+
+
+def test_status_names_a_channel_that_fails_while_others_take_messages(place: Path, stage: Stage) -> None:
+    running = running_slack()
+    slack = stage.do(running.__aenter__)
+    slack.members = {"C0000000001"}
+    sink = (
+        f"  ops: {{type: slack, token: {TOKEN}, channel: C0000000001, api_url: {slack.url}/api, rate: 50, "
+        "retry: [1h]}\n"
+    )
+    rules = (
+        '  - {name: groups, when: {entity: group_connection}, notify: ["ops#C0000000002"]}\n'
+        "  - {name: connections, when: {entity: connection}, notify: [ops]}\n"
+    )
+    with Worker(place, write_config(place, stage, sink, rules)) as worker:
+        worker.until_polled()
+        item = next(stage.world.connections())
+        group = item["group_connections"][0]
+        stage.do(lambda: stage.world.set_group_status(item["id"], group["id"], "review", follow=False))
+        wait_until(lambda: "not_in_channel" in run(place, "status").out, "it has failed")
+        stage.do(lambda: stage.world.set_status(item["id"], "review"))
+        wait_until(lambda: "ok elsewhere" in run(place, "status").out, "something else is taken")
+        [ops] = [line for line in run(place, "status").out.splitlines() if line.startswith("ops")]
+        found = run(place, "status", "--json").json()["sinks"]["ops"]
+        slack.members.add("C0000000002")
+        assert worker.stop() == 0
+    assert "ok elsewhere; 1 lane waits to be tried again" in ops
+    assert "C0000000002: not_in_channel; see `notifier history --deliveries`" in ops
+    assert found["retrying"] == {"lanes": 1, "target": "C0000000002", "reason": "not_in_channel"}
+    stage.do(lambda: running.__aexit__(None, None, None))
+
+
+def test_status_tells_of_a_table_of_owners_that_cannot_be_read(place: Path, stage: Stage) -> None:
+    sink = '  ops: {type: slack, token: xoxb-1, channel: "#ops", api_url: "http://127.0.0.1:9/"}\n'
+    owners = "owners: {file: owners.csv}\n"
+    write_config(place, stage, sink, NEEDS.replace("[backend]", "[owner]") + owners)
+    (place / "owners.csv").write_text("employer,owner\ner_1,sam@example.com\n")
+    assert "OWNERS" not in run(place, "status").out
+    (place / "owners.csv").write_text("employer,owner\ner_1,nobody\ner_2,nobody\n")
+    status = run(place, "status")
+    assert (status.code, "OWNERS: " in status.out) == (0, True), status
+    assert "owners.csv:2: owner: is neither an e-mail address" in status.out
+    assert "and 1 more problem;" in status.out
+    assert "owners.csv:2" in run(place, "status", "--json").json()["owners_problem"]
