@@ -1,7 +1,7 @@
 """The closed sets of words that a configuration may use, and the nearest one to a word that is not known.
 
-A word that is not known is an error with a suggestion, never ignored. Statuses and categories are open:
-the source may extend them, so they are not here.
+A word that is not known is an error with a suggestion, never ignored. Statuses and categories are open, for
+the source may extend them: statuses are here for advice only.
 """
 
 from __future__ import annotations
@@ -54,6 +54,8 @@ OWN_HEADERS = frozenset(
         "host",
     }
 )
+#: Those that Clasp documents, of group connections and milestones; any other may come.
+STATUSES = ("not_started", "pending", "processing", "needs_attention", "review", "completed", "inactive")
 SEVERITIES = ("info", "warning", "critical")
 SINK_TYPES = ("slack", "webhook", "console")
 #: The name under which reports reach ``self_reports``; no rule may take it.
