@@ -11,6 +11,7 @@ from datetime import timedelta
 from fnmatch import fnmatchcase
 from typing import Any
 
+from notifier.config.calendars import ABBREVIATED
 from notifier.config.model import Config
 from notifier.config.people import OWNER
 from notifier.config.rules import RuleConfig, Selection, Target, When, While, is_among
@@ -33,7 +34,14 @@ _OF_ENTITIES = ("entity", "from_", "to", "employer", "employer_name", "connectio
 
 def warnings(config: Config) -> list[str]:
     """One line for each thing that is surely not meant."""
-    return [*_rules(config), *_hidden(config), *_sinks(config), *_digests(config), *_owners(config)]
+    return [
+        *_rules(config),
+        *_hidden(config),
+        *_sinks(config),
+        *_zones(config),
+        *_digests(config),
+        *_owners(config),
+    ]
 
 
 def _rules(config: Config) -> Iterator[str]:
@@ -272,6 +280,18 @@ def _sinks(config: Config) -> Iterator[str]:
             "self_reports: nobody is told when the notifier itself is in trouble; "
             'name a sink there, or add a rule with when: {type: "notifier.*"}'
         )
+
+
+def _zones(config: Config) -> Iterator[str]:
+    """Zones whose clocks never change, though people who write them so mostly expect it."""
+    named = {f"calendars.{name}": calendar.timezone for name, calendar in config.calendars.items()}
+    named |= {
+        f'digests[{at}] "{one.name}"': one.timezone for at, one in enumerate(config.digests) if one.timezone
+    }
+    for where, zone in named.items():
+        if zone.key in ABBREVIATED:
+            meant = f"{ABBREVIATED[zone.key]}, or a city without it"
+            yield f'{where}: the time zone "{zone.key}" has no daylight saving time; write {meant}'
 
 
 def _digests(config: Config) -> Iterator[str]:

@@ -69,10 +69,14 @@ _SECRETIVE = re.compile(r"xox|whsec_|sk_|://|@|(?=\S*\d)\S{24}", re.IGNORECASE)
 
 
 class UnknownWord(ValueError):
-    """A word outside a closed set. The text of the error leaves the word out: it may be a secret."""
+    """A word outside a closed set. The text of the error leaves the word out: it may be a secret.
 
-    def __init__(self, what: str, word: str, known: Iterable[str]) -> None:
+    ``meant`` is the known word that it stands for, where that is plain without a likeness.
+    """
+
+    def __init__(self, what: str, word: str, known: Iterable[str], meant: str | None = None) -> None:
         super().__init__(f"not a known {what}")
+        self.meant = meant
         self.what = what
         self.word = word
         self.known = tuple(known)

@@ -211,6 +211,24 @@ def test_covers(wide, narrow, expected):
     assert covers(When.model_validate(wide), When.model_validate(narrow)) is expected
 
 
+def test_names_time_zones_without_daylight_saving_time():
+    digest = {"name": "d", "at": "mon 09:00", "timezone": "MST", "notify": ["log"]}
+    calendars = {
+        "office": {"timezone": "EST"},
+        "other": {"timezone": "EST5EDT"},
+        "third": {"timezone": "HST"},
+    }
+    found = [
+        line
+        for line in warnings(config_of({"when": {}}, calendars=calendars, digests=[digest]))
+        if "time zone" in line
+    ]
+    assert found == [
+        'calendars.office: the time zone "EST" has no daylight saving time; write America/New_York, or a city without it',
+        'digests[0] "d": the time zone "MST" has no daylight saving time; write America/Denver, or a city without it',
+    ]
+
+
 def test_names_sinks_that_get_nothing():
     assert warnings(config_of({"when": {}}, sinks=("log", "idle"))) == [
         "sinks.idle: no rule, digest or self_reports names it: nothing is ever sent to it"
