@@ -292,7 +292,8 @@ class ClaspClient:
             raise Transient(f"Clasp did not answer in full within {limit_s:.3g} s") from None
         except httpx.RequestError as error:
             why = clean(str(error), self._key) or type(error).__name__
-            raise Transient(f"Clasp could not be reached: {why}") from error
+            where = f"{url.scheme}://{url.netloc.decode('ascii', 'replace')}"
+            raise Transient(f"Clasp could not be reached at {where} (source.base_url): {why}") from error
 
     def _error(self, answer: Answer) -> SourceError:
         return error_of(answer, self._clock.now(), self._key)

@@ -27,6 +27,7 @@ from notifier.cli.owners import read_owners
 from notifier.cli.places import places, try_places, unmentioned
 from notifier.clock import SystemClock
 from notifier.config import Config, json_schema, warnings
+from notifier.config.files import mark_of
 from notifier.core.owners import Owners
 from notifier.errors import ConfigError, NotifierError
 from notifier.poller.roster import check_file
@@ -54,6 +55,7 @@ def check(
     Exit code 0: fine. 1: something did not answer as it should. 2: the configuration is wrong.
     """
     loaded = load_config(config)
+    _check_files(loaded)
     owners = check_file(loaded)
     for warning in [*warnings(loaded), *unmentioned(loaded, owners or Owners())]:
         warn(warning)
@@ -64,6 +66,19 @@ def check(
         say(f"{loaded.owners.file}: {counted(len(owners), 'row')}: fine")
     if online and not run_async(lambda: _online(loaded, owners)):
         raise Failed("not everything answered as it should; see above")
+
+
+def _check_files(config: Config) -> None:
+    """Refuse files of sinks that are not there; whether they are right is known when the sink is built."""
+    missing = [
+        f"sinks.{name}: {file}: there is no such file"
+        for name, sink in config.sinks.items()
+        if not sink.is_preview
+        for file in sink.files(config.directory)
+        if mark_of(file) is None
+    ]
+    if missing:
+        raise ConfigError(*missing)
 
 
 def schema() -> None:

@@ -17,6 +17,7 @@ from notifier.cli.common import (
     SinkArgument,
     YesOption,
     confirm,
+    counted,
     load_config,
     need_sink,
     open_stores,
@@ -119,7 +120,10 @@ def drop(sink: SinkArgument, config: ConfigOption = DEFAULT_CONFIG, *, yes: YesO
             return health.waiting, health.dead
 
     lanes, dead = run_async(waiting)
-    confirm(f"Forget {lanes} waiting lanes and {dead} dead letters of {sink} for good?", yes=yes)
+    confirm(
+        f"Forget {counted(lanes, 'waiting lane')} and {counted(dead, 'dead letter')} of {sink} for good?",
+        yes=yes,
+    )
 
     async def go() -> None:
         async with open_stores(loaded) as store:

@@ -42,6 +42,18 @@ def test_check_accepts_a_right_configuration_and_points_at_each_wrong_line(
     assert SECRET not in wrong.out + wrong.err
 
 
+def test_check_looks_for_the_certificates_that_are_named(
+    place: Path, stage: Stage, receiver: Receiver
+) -> None:
+    write_config(place, stage, webhook("backend", receiver, tls="{ca: x.pem}"))
+    wrong = run(place, "check")
+    assert (wrong.code, f"sinks.backend: {place}/x.pem: there is no such file" in wrong.err) == (2, True), (
+        wrong
+    )
+    (place / "x.pem").write_text("")
+    assert run(place, "check").code == 0
+
+
 @pytest.mark.parametrize(
     "args",
     [
