@@ -91,9 +91,9 @@ def need_sink(config: Config, name: str) -> None:
         raise ConfigError(f'there is no sink "{name}"; the configuration has: {", ".join(config.sinks)}')
 
 
-def counted(count: int, what: str) -> str:
+def counted(count: int, one: str, more: str = "") -> str:
     """``1 row``, ``2 rows``."""
-    return f"{count} {what}" + ("" if count == 1 else "s")
+    return f"{count} {one}" if count == 1 else f"{count} {more or one + 's'}"
 
 
 def print_json(value: Any) -> None:

@@ -149,8 +149,7 @@ def _health(health: SinkHealth, retrying: Retrying | None) -> str:
         return "failing"
     if retrying is None:
         return "ok"
-    wait = "lane waits" if retrying.lanes == 1 else "lanes wait"
-    return f"ok elsewhere; {retrying.lanes} {wait} to be tried again"
+    return f"ok elsewhere; {counted(retrying.lanes, 'lane waits', 'lanes wait')} to be tried again"
 
 
 def _error(retrying: Retrying | None) -> str | None:
