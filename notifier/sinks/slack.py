@@ -20,7 +20,7 @@ from notifier.sinks.session import PUBLIC, Access, Sessions
 from notifier.sinks.slack_api import SlackApi
 from notifier.sinks.slack_message import Message, render, reply
 from notifier.sinks.slack_people import People
-from notifier.sinks.slack_probe import CHANNEL_ID, probe_place, probe_token
+from notifier.sinks.slack_probe import CHANNEL_ID, Probe
 from notifier.sinks.values import at
 
 _DIRECT = "D"  # begins the id of a direct message's channel
@@ -64,6 +64,7 @@ class SlackSink:
             access=access,
         )
         self._people = People(self._api if token is not None else None, deadline)
+        self._probe = Probe(self._api)
         self._channel_ids: dict[str, str] = {}  # by the names that messages went to
         self._home: str | None = None  # the workspace's address, once it was asked for; '' is none
 
@@ -204,12 +205,12 @@ class SlackSink:
         """Who the token belongs to, and whether the channel is there, as far as that can be asked."""
         if self._webhook_url is not None:
             return "an incoming webhook cannot be tried without sending a message: use send-test"
-        told = await probe_token(self._api)
-        return f"{told}; {await probe_place(self._api, self._channel, self.name)}"
+        told = await self._probe.token()
+        return f"{told}; {await self._probe.place(self._channel, self.name)}"
 
     async def probe_place(self, place: str) -> str:
         """The same of another channel, or of a person, whom a token reaches. Raises a ``DeliveryError``."""
-        return await probe_place(self._api, place, f'"{self.name}#{place.removeprefix("#")}"')
+        return await self._probe.place(place, f'"{self.name}#{place.removeprefix("#")}"')
 
     async def close(self) -> None:
         """Nothing: the sessions are shared, and closed by whoever made them."""

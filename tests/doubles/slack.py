@@ -104,6 +104,8 @@ class Slack:
                 return self._history(body, method)
             case "users.lookupByEmail":
                 return self._lookup(body)
+            case "users.conversations":
+                return self._joined(body)
             case "users.info":
                 return self._user(body)
             case "conversations.info":
@@ -175,6 +177,17 @@ class Slack:
         found = self.people.get(body["email"])
         answer = {"ok": True, "user": found} if found else {"ok": False, "error": "users_not_found"}
         return web.json_response(answer)
+
+    def _joined(self, body: dict) -> web.Response:
+        for type_, scope in (("public_channel", "channels:read"), ("private_channel", "groups:read")):
+            if type_ in body["types"].split(",") and scope not in self.scopes:
+                return web.json_response({"ok": False, "error": "missing_scope", "needed": scope})
+        found = [{"id": id_, "name": name[1:]} for id_, name in CHANNELS.items() if id_ in self.members]
+        start = int(body.get("cursor", 0))
+        more = str(start + 1) if start + 1 < len(found) else ""  # a page of one, so that there are several
+        return web.json_response(
+            {"ok": True, "channels": found[start : start + 1], "response_metadata": {"next_cursor": more}}
+        )
 
     def _user(self, body: dict) -> web.Response:
         if "users:read" not in self.scopes:

@@ -70,7 +70,7 @@ def test_check_online_tries_every_place_that_is_named_and_posts_nothing(
     ended = run("check", "--online")
     assert ended.code == 1, ended
     told = standing(ended)
-    assert told["ops#leads"].startswith("ok that #leads takes messages is only known by sending one")
+    assert told["ops#leads"].startswith("ok it is in no public channel #leads")
     assert '"ops#leads"' in told["ops#leads"]
     assert told["ops#C0000000002"] == "ok it is a member of C0000000002"
     for missing in ("ops#C0999999999", "ops#C0888888888"):
@@ -81,6 +81,7 @@ def test_check_online_tries_every_place_that_is_named_and_posts_nothing(
     assert told["ops#sam@example.com"].startswith("ok ")
     assert told["ops#nobody@example.com"].startswith("FAILED Slack answered users_not_found")
     assert "(rule moves)" in ended.out
+    assert slack.calls.count("users.conversations") == 3  # refused with private ones, then two pages: once
     assert slack.messages == []
 
     slack.members = {"C0000000001"}
