@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from rich.text import Text
 
-from notifier.cli.common import out
+from notifier.cli.common import counted, out, say
 from notifier.config import Config, RuleConfig, Target
 from notifier.config.people import OWNER, is_email, is_member
 from notifier.config.sinks import SlackConfig
@@ -62,7 +62,7 @@ async def try_places(sinks: Mapping[str, Sink], asked: Places) -> bool:
         else:
             out.print(Text.assemble(("ok     ", "bold green"), f"{what}: {answer}"))
     if left:
-        out.print(Text(f"{left} more places in Slack were not tried"))
+        say(f"not tried: {counted(left, 'more place', 'more places')} in Slack")
     return is_fine
 
 

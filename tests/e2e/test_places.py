@@ -99,14 +99,14 @@ def test_check_online_names_the_scopes_that_owners_need(slack: Slack, run: Calla
     assert ended.code == 1, ended
     assert "users:read and users:read.email" in told["ops#sam@example.com"]
     assert "ops#nobody@example.com" not in told  # once is enough
-    assert "1 more places in Slack were not tried" in ended.out
+    assert "not tried: 1 more place in Slack" in ended.out
 
 
 def test_a_long_table_is_tried_in_part(place: Path, slack: Slack, run: Callable[..., Ended]) -> None:
     rows = "".join(f"er_{n},p{n}@example.com\n" for n in range(70))
     (place / "owners.csv").write_text(f"employer,owner\n{rows}")
     ended = run("check", "--online")
-    assert "23 more places in Slack were not tried" in ended.out
+    assert "not tried: 23 more places in Slack" in ended.out
     assert slack.calls.count("users.lookupByEmail") == 47  # and three channels
 
 
