@@ -295,7 +295,8 @@ class ClaspClient:
             raise Transient(f"Clasp did not answer in full within {limit_s:.3g} s") from None
         except httpx.RequestError as error:
             why = clean(str(error), key) or type(error).__name__
-            raise Transient(f"Clasp could not be reached: {why}") from error
+            where = f"{url.scheme}://{url.netloc.decode('ascii', 'replace')}"
+            raise Transient(f"Clasp could not be reached at {where} (source.base_url): {why}") from error
         is_wanted = answer.status == HTTPStatus.OK
         return answer, None if is_wanted else error_of(answer, self._clock.now(), key)
 

@@ -20,7 +20,7 @@ COMMANDS = {
     "schema": "check",
     "demo": "demo",
     "sandbox": "sandbox",
-    "status": "inspect",
+    "status": "status",
     "history": "inspect",
     "explain": "explain",
     "approve": "inspect",

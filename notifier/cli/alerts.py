@@ -17,6 +17,7 @@ from notifier.cli.common import (
     DEFAULT_CONFIG,
     ConfigOption,
     JsonOption,
+    counted,
     load_config,
     open_stores,
     print_json,
@@ -24,6 +25,7 @@ from notifier.cli.common import (
     say,
     show,
 )
+from notifier.cli.pulse import doubt, stalled
 from notifier.config import Config, parse_duration, parse_target
 from notifier.core.alerts import (
     TO_A_PROGRAM,
@@ -119,8 +121,9 @@ def ack(
     def taken(now: datetime, _: Collection[Alert]) -> Taken | None:
         return None if undo else Taken(who, moment_text(now))
 
-    found = run_async(lambda: _take(loaded, ids, taken))
-    say(f"{_count(found)} {'given back' if undo else f'taken by {who}'} with the next poll")
+    found, why = run_async(lambda: _take(loaded, ids, taken))
+    say(f"{counted(len(found), 'alert')} {'given back' if undo else f'taken by {who}'} with the next poll")
+    doubt(why)
 
 
 def snooze(
@@ -157,8 +160,9 @@ def snooze(
         how = f"until {end.astimezone(calendar.zone):%Y-%m-%d %H:%M %Z}"
         return Taken(who, moment_text(now), moment_text(end))
 
-    found = run_async(lambda: _take(loaded, ids, taken))
-    say(f"{_count(found)} taken by {who} with the next poll, and snoozed {how}")
+    found, why = run_async(lambda: _take(loaded, ids, taken))
+    say(f"{counted(len(found), 'alert')} taken by {who} with the next poll, and snoozed {how}")
+    doubt(why)
 
 
 def _name(by: str | None) -> str:
@@ -166,10 +170,6 @@ def _name(by: str | None) -> str:
     if not name or not name.isprintable() or len(name) > _LONGEST_NAME:
         raise ConfigError(f"--by: write a name of at most {_LONGEST_NAME} characters, on one line")
     return name
-
-
-def _count(alerts: Collection[Alert]) -> str:
-    return "1 alert" if len(alerts) == 1 else f"{len(alerts)} alerts"
 
 
 def snooze_end(until: str | None, for_: str | None, now: datetime, calendar: Calendar) -> datetime:
@@ -246,8 +246,8 @@ async def _read(config: Config) -> tuple[list[Alert], Names, set[str]]:
 
 async def _take(
     config: Config, ids: Collection[str], taken: Callable[[datetime, Collection[Alert]], Taken | None]
-) -> list[Alert]:
-    """Ask the poller to have these alerts taken, as ``taken`` says; the alerts."""
+) -> tuple[list[Alert], str]:
+    """Ask the poller to have these alerts taken, as ``taken`` says; the alerts, and why no poll may come."""
     async with open_stores(config) as store:
         alerts = [alert for alert in (await store.state.alerts()).values() if alert.phase is Phase.OPEN]
         known = {alert.id for alert in alerts}.union(*map(messages_told, alerts))
@@ -256,7 +256,7 @@ async def _take(
         now = store.state.now()
         taking = Taking(tuple(alert.id for alert in found), taken(now, found))
         await store.state.write_inbox(TAKE, msgspec.to_builtins(taking))
-        return found
+        return found, await stalled(config, store)
 
 
 def _whole(text: str, known: Collection[str]) -> str:

@@ -14,20 +14,24 @@ from notifier.cli.common import (
     DEFAULT_CONFIG,
     ConfigOption,
     Failed,
-    err,
+    counted,
     load_config,
     open_stores,
     out,
     print_json,
     run_async,
     say,
+    warn,
 )
+from notifier.cli.owners import read_owners
+from notifier.cli.places import places, try_places, unmentioned
 from notifier.clock import SystemClock
-from notifier.config import Config, OwnersConfig, json_schema, warnings
+from notifier.config import Config, json_schema, warnings
+from notifier.config.files import mark_of
+from notifier.core.owners import Owners
 from notifier.errors import ConfigError, NotifierError
-from notifier.poller.roster import check_file, fetch
+from notifier.poller.roster import check_file
 from notifier.sinks.registry import build_sinks
-from notifier.sinks.session import Sessions
 from notifier.store.fitness import examine
 from notifier.store.keys import Keys
 from notifier.worker import source_client
@@ -51,16 +55,30 @@ def check(
     Exit code 0: fine. 1: something did not answer as it should. 2: the configuration is wrong.
     """
     loaded = load_config(config)
+    _check_files(loaded)
     owners = check_file(loaded)
-    for warning in warnings(loaded):
-        err.print(Text(f"warning: {warning}", style="yellow" if err.is_terminal else ""))
-    say(f"{config}: {len(loaded.rules)} rules, {len(loaded.sinks)} sinks: fine")
+    for warning in [*warnings(loaded), *unmentioned(loaded, owners or Owners())]:
+        warn(warning)
+    say(f"{config}: {counted(len(loaded.rules), 'rule')}, {counted(len(loaded.sinks), 'sink')}: fine")
     for name in loaded.in_preview:
         say(f"sink {name} is in preview: what it would send is written to standard output, nothing is sent")
     if owners is not None and loaded.owners is not None:
-        say(f"{loaded.owners.file}: {len(owners)} rows: fine")
-    if online and not run_async(lambda: _online(loaded)):
+        say(f"{loaded.owners.file}: {counted(len(owners), 'row')}: fine")
+    if online and not run_async(lambda: _online(loaded, owners)):
         raise Failed("not everything answered as it should; see above")
+
+
+def _check_files(config: Config) -> None:
+    """Refuse files of sinks that are not there; whether they are right is known when the sink is built."""
+    missing = [
+        f"sinks.{name}: {file}: there is no such file"
+        for name, sink in config.sinks.items()
+        if not sink.is_preview
+        for file in sink.files(config.directory)
+        if mark_of(file) is None
+    ]
+    if missing:
+        raise ConfigError(*missing)
 
 
 def schema() -> None:
@@ -68,16 +86,22 @@ def schema() -> None:
     print_json(json_schema())
 
 
-async def _online(config: Config) -> bool:
+async def _online(config: Config, owners: Owners | None) -> bool:
     results = [
         await _tried("clasp", lambda: _clasp(config)),
         await _tried("store", lambda: _store(config)),
     ]
+    fetched: list[Owners] = []
+    if config.owners is not None and config.owners.url is not None:
+        results.append(await _tried("owners", lambda: _owners(config, fetched)))
     async with build_sinks(config) as sinks:
-        results += [await _tried(f"sink {name}", sink.probe) for name, sink in sinks.items()]
-    owners = config.owners
-    if owners is not None and owners.url is not None:
-        results.append(await _tried("owners", lambda: _owners(owners)))
+        stand = {name: await _tried(f"sink {name}", sink.probe) for name, sink in sinks.items()}
+        table = owners or (fetched[0] if fetched else Owners())
+        asked = places(config, table)
+        results += stand.values()
+        results.append(await try_places({name: sinks[name] for name in sinks if stand[name]}, asked))
+    for warning in unmentioned(config, table) if fetched else ():
+        warn(warning)
     return all(results)
 
 
@@ -105,16 +129,17 @@ async def _clasp(config: Config) -> str:
         await client.close()
 
 
-async def _owners(config: OwnersConfig) -> str:
-    async with Sessions() as sessions:
-        return f"the table has {len(await fetch(config, sessions))} rows"
+async def _owners(config: Config, fetched: list[Owners]) -> str:
+    """Fetch the table into ``fetched``."""
+    fetched.append(await read_owners(config))
+    return f"the table has {counted(len(fetched[0]), 'row')}"
 
 
 async def _store(config: Config) -> str:
     clock = SystemClock()
     async with open_stores(config) as store:
         for warning in await examine(store.redis, clock, Keys(config.name)):
-            err.print(Text(f"warning: store: {warning}"))
+            warn(f"store: {warning}")
         key = "check:write"
         await store.names.put({key: True}, timedelta(seconds=1))
         found = await store.names.get([key])

@@ -93,6 +93,11 @@ def need_sink(config: Config, name: str) -> None:
         raise ConfigError(f'there is no sink "{name}"; the configuration has: {", ".join(config.sinks)}')
 
 
+def counted(count: int, one: str, more: str = "") -> str:
+    """``1 row``, ``2 rows``."""
+    return f"{count} {one}" if count == 1 else f"{count} {more or one + 's'}"
+
+
 def print_json(value: Any) -> None:
     """One JSON document."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
@@ -188,6 +193,11 @@ def _progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
 def say(text: str) -> None:
     """A line for people, on standard output; nothing in it is markup."""
     out.print(Text(text))
+
+
+def warn(text: str) -> None:
+    """A warning, on standard error; nothing in it is markup."""
+    err.print(Text(f"warning: {text}", style="yellow" if err.is_terminal else ""))
 
 
 def confirm(question: str, *, yes: bool) -> None:

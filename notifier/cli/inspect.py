@@ -1,4 +1,4 @@
-"""``notifier status``, ``history`` and ``approve``: how things stand, what happened, what waits for a yes."""
+"""``notifier history`` and ``approve``: what happened, and what waits for a yes."""
 
 from __future__ import annotations
 
@@ -22,14 +22,11 @@ from notifier.cli.common import (
     run_async,
     say,
     show,
-    sink_healths,
 )
 from notifier.cli.ledger import event_row, with_links
 from notifier.config import Config
 from notifier.core.removals import Held
 from notifier.errors import ConfigError
-from notifier.store.health import SinkHealth
-from notifier.store.state import Meta
 
 _SHOWN_IDS = 20
 _OF_EVENTS = ("time", "type", "employer", "carrier", "from", "to", "entity", "event")
@@ -50,78 +47,8 @@ _OF_ATTEMPTS = (
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
-    app.command("status")(status)
     app.command("history")(history)
     app.command("approve")(approve)
-
-
-def status(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False) -> None:
-    """Show what is known, when it was last complete, what waits, and what needs a person."""
-    loaded = load_config(config)
-    meta, healths = run_async(lambda: _read_status(loaded))
-    if as_json:
-        print_json(
-            {
-                "name": loaded.name,
-                "complete_at": meta.complete_at,
-                "epoch": meta.epoch or None,
-                "known": meta.counts,
-                "held": msgspec.to_builtins(meta.held),
-                "sinks": {
-                    name: {**msgspec.to_builtins(health), "is_preview": name in loaded.in_preview}
-                    for name, health in healths.items()
-                },
-            }
-        )
-        return
-    say(f"{loaded.name}: {_account(meta)}")
-    say(f"last complete snapshot: {meta.complete_at or 'none yet'}")
-    if meta.held is not None and not meta.held.approved:
-        what = (
-            "a list that shares nothing with what is known waits"
-            if meta.held.whole_snapshot
-            else "removals wait"
-        )
-        say(f"HELD: {what} for a person; see `notifier approve`")
-    rows = [
-        {
-            "sink": name,
-            "state": _sink_state(health, is_configured=name in loaded.sinks)
-            + (", in preview: nothing is sent" if name in loaded.in_preview else ""),
-            "lanes waiting": health.waiting,
-            "dead letters": health.dead,
-            "last error": health.message,
-        }
-        for name, health in healths.items()
-    ]
-    show(rows, as_json=False, empty="no sinks")
-
-
-async def _read_status(config: Config) -> tuple[Meta, dict[str, SinkHealth]]:
-    async with open_stores(config) as store:
-        return await store.state.meta(), await sink_healths(config, store)
-
-
-def _account(meta: Meta) -> str:
-    if not meta.version:
-        return "nothing polled yet; start `notifier run`"
-    if not meta.epoch:
-        return "the first snapshot is being taken"
-    counts = meta.counts
-    return (
-        f"{counts.get('connection', 0)} connections, {counts.get('group_connection', 0)} group connections, "
-        f"{counts.get('milestone', 0)} milestones"
-    )
-
-
-def _sink_state(health: SinkHealth, *, is_configured: bool) -> str:
-    if not is_configured:
-        return "not in the configuration; `notifier sinks drop` forgets it"
-    if health.off is not None:
-        return "paused by an operator"
-    if health.paused_until is not None:
-        return f"paused for a fault, next probe {health.paused_until}"
-    return "failing" if health.failures else "ok"
 
 
 def history(

@@ -10,10 +10,12 @@ from notifier.cli.common import (
     DEFAULT_CONFIG,
     ConfigOption,
     JsonOption,
+    counted,
     load_config,
     open_stores,
     run_async,
     show,
+    warn,
 )
 from notifier.config import Config
 from notifier.core import codec
@@ -49,18 +51,28 @@ def list_(
     external id or by a carrier's name may apply all the same.
     """
     loaded = load_config(config)
-    rows = run_async(lambda: _rows(loaded))
+    rows, unsought = run_async(lambda: _rows(loaded))
     wanted = [row for row in rows if not unowned or not (row["owner"] or row["channel"])]
+    if unsought:
+        who = counted(unsought, "employer or carrier", "employers and carriers")
+        warn(
+            f"{who} not looked up yet: rows by an external id or by a name cannot match there until there is "
+            "something to tell"
+        )
     show(wanted, as_json=as_json, empty="everything is owned" if unowned and rows else "no group connections")
 
 
-async def _rows(config: Config) -> list[dict[str, Any]]:
+async def _rows(config: Config) -> tuple[list[dict[str, Any]], int]:
+    """The rows, and of how many employers and carriers nobody has looked up what the table goes by."""
     owners = await read_owners(config)
     groups, names = await _read(config)
-    return sorted(
+    rows = sorted(
         (_row(pair, count, owners, names) for pair, count in groups.items()),
         key=lambda row: (str(row["employer"]), str(row["carrier"])),
     )
+    employers = {one for one, _ in groups if owners.by_external_id and not names.knows_employer(one)}
+    carriers = {other for _, other in groups if owners.by_carrier_name and not names.knows_carrier(other)}
+    return rows, len(employers) + len(carriers)
 
 
 async def read_owners(config: Config) -> Owners:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import secrets
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -14,19 +15,25 @@ from notifier.cli.common import (
     DEFAULT_CONFIG,
     ConfigOption,
     JsonOption,
+    counted,
     load_config,
     open_stores,
     run_async,
     say,
     show,
 )
+from notifier.cli.pulse import doubt, stalled
 from notifier.config import Config, parse_duration
-from notifier.core.alerts import moment_text
+from notifier.config.words import nearest
+from notifier.core.alerts import Phase, moment_text
+from notifier.core.events import Names
 from notifier.core.quiet import ASKED, Silence
 from notifier.errors import ConfigError
 from notifier.poller.inbox import wishes
 
 _LONGEST = timedelta(days=30)
+_IDS = {"carrier": "carr_", "employer": "er_"}  # how Clasp's ids of these begin
+_MOST_SHOWN = 5
 
 
 def add_to(app: typer.Typer) -> None:
@@ -62,8 +69,10 @@ def add(
         raise ConfigError(f"--for {for_}: {error}") from error
     if not timedelta() < span <= _LONGEST:
         raise ConfigError(f"--for {for_}: must be longer than 0s, and at most 30d")
-    silence = run_async(lambda: _add(loaded, asked, span, by or getpass.getuser(), reason))
-    say(f"{silence.id}: silent until {silence.until}")
+    added = run_async(lambda: _add(loaded, asked, span, by or getpass.getuser(), reason))
+    matches = f"matches {added.matched} of {counted(added.open, 'open alert')} now"
+    say(f"{added.silence.id}: silent until {added.silence.until}; {matches}")
+    doubt(added.doubt)
 
 
 def list_(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False) -> None:
@@ -79,8 +88,9 @@ def expire(
 ) -> None:
     """End a silence now."""
     loaded = load_config(config)
-    run_async(lambda: _expire(loaded, id_))
+    why = run_async(lambda: _expire(loaded, id_))
     say(f"{id_}: ends with the next poll")
+    doubt(why)
 
 
 def _where(pairs: list[str]) -> dict[str, str]:
@@ -95,13 +105,54 @@ def _where(pairs: list[str]) -> dict[str, str]:
     return asked
 
 
-async def _add(config: Config, where: dict[str, str], span: timedelta, by: str, reason: str) -> Silence:
+class _Added(msgspec.Struct, frozen=True):
+    """A silence, how many alerts are open and of these matched, and why no poll may come to begin it."""
+
+    silence: Silence
+    open: int
+    matched: int
+    doubt: str
+
+
+async def _add(config: Config, where: dict[str, str], span: timedelta, by: str, reason: str) -> _Added:
     async with open_stores(config) as store:
+        alerts = (await store.state.alerts()).values()
+        _check_rule(where.get("rule"), [*(rule.name for rule in config.rules), *(one.rule for one in alerts)])
+        names = await store.names.everything() if _by_name(where) else Names()
+        _check_ids(where, names)
         now = store.state.now()
         id_ = f"sil_{secrets.token_hex(4)}"
         silence = Silence(id_, where, moment_text(now), moment_text(now + span), by, reason)
         await store.state.write_inbox("silence", msgspec.to_builtins(silence))
-        return silence
+        is_open = [alert for alert in alerts if alert.phase is Phase.OPEN]
+        matched = sum(silence.covers(alert) for alert in is_open)
+        return _Added(silence, len(is_open), matched, await stalled(config, store))
+
+
+def _check_rule(rule: str | None, known: Collection[str]) -> None:
+    if rule is not None and rule not in known:
+        raise ConfigError(f"--where rule={rule}: there is no such rule{nearest(rule, dict.fromkeys(known))}")
+
+
+def _by_name(where: Mapping[str, str]) -> dict[str, str]:
+    """What is asked for by another word than an id, where only an id can match."""
+    return {key: value for key, value in where.items() if not value.startswith(_IDS.get(key, ""))}
+
+
+def _check_ids(where: Mapping[str, str], names: Names) -> None:
+    """A name, or an external id, would silence nothing; the error says which id it has."""
+    named = {
+        "carrier": {id_: (name,) for id_, name in names.carriers.items()},
+        "employer": names.employers,
+    }
+    for key, value in _by_name(where).items():
+        found = sorted(
+            id_
+            for id_, words in named[key].items()
+            if value.casefold() in {str(word).casefold() for word in words if word is not None}
+        )
+        which = f"; it is {' or '.join(found[:_MOST_SHOWN])}" if found else ""
+        raise ConfigError(f"--where {key}={value}: a silence goes by ids ({_IDS[key]}...){which}")
 
 
 async def _read(config: Config) -> list[Silence]:
@@ -113,11 +164,13 @@ async def _read(config: Config) -> list[Silence]:
         return sorted(lasting, key=lambda silence: silence.until)
 
 
-async def _expire(config: Config, id_: str) -> None:
+async def _expire(config: Config, id_: str) -> str:
+    """Why no poll may come to end it; '' where there is no reason to think so."""
     if id_ not in {silence.id for silence in await _read(config)}:
         raise ConfigError(f'there is no silence "{id_}"; see `notifier silence list`')
     async with open_stores(config) as store:
         await store.state.write_inbox("expire", id_)
+        return await stalled(config, store)
 
 
 def _row(silence: dict[str, Any]) -> dict[str, Any]:

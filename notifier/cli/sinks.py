@@ -17,6 +17,7 @@ from notifier.cli.common import (
     SinkArgument,
     YesOption,
     confirm,
+    counted,
     load_config,
     need_sink,
     open_stores,
@@ -26,12 +27,18 @@ from notifier.cli.common import (
     sink_healths,
 )
 from notifier.clock import SystemClock, iso
-from notifier.config import Config
+from notifier.config import Config, Target
+from notifier.config.people import is_person
+from notifier.config.rules import parse_target
+from notifier.config.sinks import SlackConfig
+from notifier.config.words import shown
 from notifier.core.events import Origin, report, told_body
 from notifier.errors import ConfigError, DeliveryError
 from notifier.models import Delivery
 from notifier.sinks.contract import Attempt, Receipt
 from notifier.sinks.registry import build_sinks
+
+_CHANNELS = ("C", "G")  # begin the ids of channels; those of direct messages begin otherwise
 
 
 def add_to(app: typer.Typer) -> None:
@@ -113,7 +120,10 @@ def drop(sink: SinkArgument, config: ConfigOption = DEFAULT_CONFIG, *, yes: YesO
             return health.waiting, health.dead
 
     lanes, dead = run_async(waiting)
-    confirm(f"Forget {lanes} waiting lanes and {dead} dead letters of {sink} for good?", yes=yes)
+    confirm(
+        f"Forget {counted(lanes, 'waiting lane')} and {counted(dead, 'dead letter')} of {sink} for good?",
+        yes=yes,
+    )
 
     async def go() -> None:
         async with open_stores(loaded) as store:
@@ -123,25 +133,48 @@ def drop(sink: SinkArgument, config: ConfigOption = DEFAULT_CONFIG, *, yes: YesO
     say(f"{sink} is forgotten")
 
 
-def send_test(sink: SinkArgument, config: ConfigOption = DEFAULT_CONFIG) -> None:
+def send_test(
+    sink: Annotated[str, typer.Argument(help="The sink's name; SINK#CHANNEL for another channel in Slack.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
     """Send one test message straight to a sink, past rules and queues, and tell what it answered.
 
     The message has the type `notifier.test`, so that no receiver takes it for something that happened.
     """
     loaded = load_config(config)
-    need_sink(loaded, sink)
+    target = _target(loaded, sink)
     try:
-        receipt = run_async(lambda: _send(loaded, sink))
+        receipt = run_async(lambda: _send(loaded, target))
     except DeliveryError as error:
         raise Failed(f"{sink}: {error.reason}: {error}") from error
     if receipt.reason == "preview":
         say(f"{sink} is in preview: the message was written here and not sent")
         return
+    if target.target is not None and is_person(target.target) and receipt.place[:1] in _CHANNELS:
+        raise Failed(
+            f"{sink}: nobody is found there, or may be written to: the message went to the own channel of "
+            f"{target.sink}; `notifier check --online` tells why, where a rule or the owners name it"
+        )
     status = f" (HTTP {receipt.status})" if receipt.status else ""
     say(f"{sink} took the test message{status}")
 
 
-async def _send(config: Config, sink: str) -> Receipt:
+def _target(config: Config, text: str) -> Target:
+    """The sink, and where in it. Raises ``ConfigError``."""
+    try:
+        target = parse_target(text)
+    except ValueError as error:
+        raise ConfigError(f"{shown(text)}: {error}") from error
+    need_sink(config, target.sink)
+    settings = config.sinks[target.sink]
+    if target.target is not None and not (isinstance(settings, SlackConfig) and settings.token):
+        raise ConfigError(
+            f'{target.sink}: "#" chooses a Slack channel, which needs a Slack sink with a token'
+        )
+    return target
+
+
+async def _send(config: Config, target: Target) -> Receipt:
     now = SystemClock().now()
     event = report(
         "notifier.test",
@@ -152,6 +185,6 @@ async def _send(config: Config, sink: str) -> Receipt:
         severity="info",
     )
     body = told_body(event, rule="send-test", severity="info")
-    delivery = Delivery(event.id, event.type, "send-test", json.dumps(body))
+    delivery = Delivery(event.id, event.type, "send-test", json.dumps(body), target.target)
     async with build_sinks(config) as built:
-        return await built[sink].send(delivery, Attempt(1, now))
+        return await built[target.sink].send(delivery, Attempt(1, now))

@@ -5,21 +5,24 @@ Sound, not complete: what is said is true of every event; what is not said may s
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from fnmatch import fnmatchcase
 from typing import Any
 
+from notifier.config.calendars import ABBREVIATED
 from notifier.config.model import Config
 from notifier.config.people import OWNER
 from notifier.config.rules import RuleConfig, Selection, Target, When, While, is_among
 from notifier.config.sinks import MessageSettings
-from notifier.config.words import EVENT_TYPES, REPORT_TYPES
+from notifier.config.words import EVENT_TYPES, REPORT_TYPES, STATUSES, closest, shown
 from notifier.models import TRACKED, Kind
 
 _REPORTS = frozenset(REPORT_TYPES)
 _SELECTED = tuple(Selection.model_fields)
 _LISTS = ("from_", "to", "field", *_SELECTED)
+_STATUSES = ("from_", "to", "not_from", "not_to", "status", "not_status")
 _KIND_OF_KEY = {
     "category": Kind.MILESTONE,
     "carrier": Kind.GROUP_CONNECTION,
@@ -31,7 +34,14 @@ _OF_ENTITIES = ("entity", "from_", "to", "employer", "employer_name", "connectio
 
 def warnings(config: Config) -> list[str]:
     """One line for each thing that is surely not meant."""
-    return [*_rules(config), *_hidden(config), *_sinks(config), *_digests(config), *_owners(config)]
+    return [
+        *_rules(config),
+        *_hidden(config),
+        *_sinks(config),
+        *_zones(config),
+        *_digests(config),
+        *_owners(config),
+    ]
 
 
 def _rules(config: Config) -> Iterator[str]:
@@ -40,6 +50,7 @@ def _rules(config: Config) -> Iterator[str]:
         reason = _never(rule)
         if reason:
             yield f"{who} can never match: {reason}"
+        yield from (f"{who} {misspelt}" for misspelt in _misspelt(_selection(rule)))
         if rule.title or rule.message:
             yield from (f"{who} has words of its own: {reason}" for reason in _unread(config, rule))
         if _selection(rule).asks_names:
@@ -47,6 +58,17 @@ def _rules(config: Config) -> Iterator[str]:
                 yield f"{who} asks for a name, and source.enrich is false: no name is ever known"
             if not rule.fallback:
                 yield f"{who} asks for a name and has no fallback: an unknown name means that nothing is sent"
+
+
+def _misspelt(asked: Selection) -> Iterator[str]:
+    """Statuses that look like one that is documented, and are not it."""
+    for key in _STATUSES:
+        for status in getattr(asked, key, ()):
+            if not isinstance(status, str) or status in STATUSES:
+                continue
+            if meant := closest(re.sub(r"[\s-]+", "_", status.strip().lower()), STATUSES):
+                has = f'has "{key.rstrip("_")}": {shown(status)}'
+                yield f'{has}, no status that Clasp documents; did you mean "{meant}"?'
 
 
 def _unread(config: Config, rule: RuleConfig) -> Iterator[str]:
@@ -258,6 +280,18 @@ def _sinks(config: Config) -> Iterator[str]:
             "self_reports: nobody is told when the notifier itself is in trouble; "
             'name a sink there, or add a rule with when: {type: "notifier.*"}'
         )
+
+
+def _zones(config: Config) -> Iterator[str]:
+    """Zones whose clocks never change, though people who write them so mostly expect it."""
+    named = {f"calendars.{name}": calendar.timezone for name, calendar in config.calendars.items()}
+    named |= {
+        f'digests[{at}] "{one.name}"': one.timezone for at, one in enumerate(config.digests) if one.timezone
+    }
+    for where, zone in named.items():
+        if zone.key in ABBREVIATED:
+            meant = f"{ABBREVIATED[zone.key]}, or a city without it"
+            yield f'{where}: the time zone "{zone.key}" has no daylight saving time; write {meant}'
 
 
 def _digests(config: Config) -> Iterator[str]:

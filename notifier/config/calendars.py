@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
+from contextlib import suppress
 from datetime import date
 from itertools import pairwise
 from typing import Annotated, Any
@@ -16,6 +18,18 @@ from notifier.config.words import UnknownWord
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _HOURS = re.compile(r"([0-9]{1,2}):([0-9]{2})-([0-9]{1,2}):([0-9]{2})", re.ASCII)
 _HOUR_MIN, _DAY_MIN = 60, 24 * 60
+#: What people call the zones of North America, with where the clocks change as they expect.
+ABBREVIATED = {
+    name: zone
+    for letter, zone in {
+        "E": "America/New_York",
+        "C": "America/Chicago",
+        "M": "America/Denver",
+        "P": "America/Los_Angeles",
+    }.items()
+    for name in (f"{letter}T", f"{letter}ST", f"{letter}DT")
+}
+_NO_REGIONS = ("Etc/", "US/", "posix/", "right/")
 _LEAST_WEEKLY_MIN = 300  # so that ten days of open hours (see references) come within a year
 _COUNTRY = re.compile(r"([A-Z]{2})(-[A-Z0-9]{1,4})?", re.ASCII)
 
@@ -29,7 +43,17 @@ def _zone(value: Any) -> ZoneInfo:
             return ZoneInfo(name)
     except (ZoneInfoNotFoundError, OSError):
         pass
-    raise UnknownWord("time zone", name, available_timezones())
+    raise UnknownWord("time zone", name, available_timezones(), _zone_meant(name, available_timezones()))
+
+
+def _zone_meant(name: str, known: set[str]) -> str | None:
+    """The zone of a region, by its abbreviation (``EST5``) or by the name of its city (``New York``)."""
+    abbreviated = ABBREVIATED.get(name.upper().rstrip("0123456789"))
+    if abbreviated is not None:
+        return abbreviated
+    city = re.sub(r"\s+", "_", name.strip()).lower()
+    places = sorted(zone for zone in known if "/" in zone and not zone.startswith(_NO_REGIONS))
+    return next((zone for zone in places if zone.rpartition("/")[2].lower() == city), None)
 
 
 def parse_days(value: Any) -> frozenset[int]:
@@ -79,11 +103,23 @@ def _holiday(value: Any) -> date | str:
 
     countries = holidays.list_supported_countries()
     if match is None or match[1] not in countries:
-        raise UnknownWord("country with public holidays", word, countries)
+        known = [code for code in countries if _COUNTRY.fullmatch(code)]
+        raise UnknownWord("country with public holidays", word, known, _country_meant(word, known))
     if match[2] and match[2][1:] not in countries[match[1]]:
         parts = [f"{match[1]}-{part}" for part in countries[match[1]]]
         raise UnknownWord("part of a country", word, parts)
     return word
+
+
+def _country_meant(word: str, known: Collection[str]) -> str | None:
+    """The country by its code of three letters (``USA``), or in small ones (``us``)."""
+    import holidays  # noqa: PLC0415
+
+    code = word.upper()
+    if re.fullmatch(r"[A-Z]{3}", code, re.ASCII):
+        with suppress(NotImplementedError, AttributeError):
+            code = str(holidays.country_holidays(code).country)
+    return code if code in known else None
 
 
 Zone = Annotated[ZoneInfo, PlainValidator(_zone), WithJsonSchema({"type": "string"})]

@@ -21,15 +21,16 @@ _UNITS = {
 }
 _DURATION = re.compile(r"([0-9]{1,15})(ms|s|m|h|d|bd)", re.ASCII)
 _HOW = "write a whole number and a unit: 500ms, 1s, 10m, 24h or 30d"
+_HOW_LONG = _HOW.replace(" or 30d", ", 30d, or 3bd for business days")
 
 
-def parse_duration(value: Any) -> timedelta:
+def parse_duration(value: Any, how: str = _HOW) -> timedelta:
     """The duration that a text means; a ``timedelta`` is taken as it is. Raises ``ValueError``."""
     if isinstance(value, timedelta):
         return value
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        raise ValueError(f"is not a duration; {_HOW}")
+        raise ValueError(f"is not a duration; {how}")
     number, unit = int(match[1]), match[2]
     if unit == "bd":
         raise ValueError('counts business days, which only rules with "while" know; use days ("3d")')
@@ -51,7 +52,7 @@ def parse_span(value: Any) -> timedelta | BusinessDays:
         return value
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if match is None or match[2] != "bd":
-        return parse_duration(value)
+        return parse_duration(value, _HOW_LONG)
     if int(match[1]) > _MOST_BUSINESS_DAYS:
         raise ValueError(f"is more than {_MOST_BUSINESS_DAYS} business days")
     return BusinessDays(int(match[1]))

@@ -146,7 +146,7 @@ def _words_of(error: ValueError, place: _Place) -> str:
         return str(error)
     if place.variables:  # whatever it is, it may be secret
         return f"unknown {error.what}" + nearest("", error.known)
-    return f"unknown {error.what} {shown(error.word)}" + nearest(error.word, error.known)
+    return f"unknown {error.what} {shown(error.word)}" + nearest(error.meant or error.word, error.known)
 
 
 def _unknown_sink_type(place: _Place) -> str:

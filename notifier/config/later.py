@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+_QUIET = 'a sink for people has "active": a calendar of the hours in which alerts may disturb'
 _RELEASE = "not available in this release"
 
 TOP: Mapping[str, str] = {
     "durability": f'"durability" is {_RELEASE}; it is always "standard"',
+    "quiet_hours": f"there are no quiet hours here; {_QUIET}",
 }
 SINK: Mapping[str, str] = {
     "tls": '"tls" is for sinks that are reached over the network',
     "proxy": '"proxy" is for sinks that are reached over the network',
     "active": '"active" is for sinks for people; programs are told at any time',
     "min_severity": f'"min_severity" is {_RELEASE}; choose with rules which sink gets what',
+    "quiet_hours": f"is written the other way round: {_QUIET}",
     "mode": '"mode" is for sinks that send something elsewhere; a console only writes anyway',
 }
 WHEN: Mapping[str, str] = {

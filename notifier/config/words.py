@@ -1,7 +1,7 @@
 """The closed sets of words that a configuration may use, and the nearest one to a word that is not known.
 
-A word that is not known is an error with a suggestion, never ignored. Statuses and categories are open:
-the source may extend them, so they are not here.
+A word that is not known is an error with a suggestion, never ignored. Statuses and categories are open, for
+the source may extend them: statuses are here for advice only.
 """
 
 from __future__ import annotations
@@ -54,6 +54,8 @@ OWN_HEADERS = frozenset(
         "host",
     }
 )
+#: Those that Clasp documents, of group connections and milestones; any other may come.
+STATUSES = ("not_started", "pending", "processing", "needs_attention", "review", "completed", "inactive")
 SEVERITIES = ("info", "warning", "critical")
 SINK_TYPES = ("slack", "webhook", "console")
 #: The name under which reports reach ``self_reports``; no rule may take it.
@@ -67,10 +69,14 @@ _SECRETIVE = re.compile(r"xox|whsec_|sk_|://|@|(?=\S*\d)\S{24}", re.IGNORECASE)
 
 
 class UnknownWord(ValueError):
-    """A word outside a closed set. The text of the error leaves the word out: it may be a secret."""
+    """A word outside a closed set. The text of the error leaves the word out: it may be a secret.
 
-    def __init__(self, what: str, word: str, known: Iterable[str]) -> None:
+    ``meant`` is the known word that it stands for, where that is plain without a likeness.
+    """
+
+    def __init__(self, what: str, word: str, known: Iterable[str], meant: str | None = None) -> None:
         super().__init__(f"not a known {what}")
+        self.meant = meant
         self.what = what
         self.word = word
         self.known = tuple(known)

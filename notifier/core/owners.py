@@ -17,7 +17,7 @@ from notifier.config import RuleConfig, Target
 from notifier.config.fields import text
 from notifier.config.people import OWNER, person
 from notifier.config.sinks import slack_channel
-from notifier.config.words import nearest, shown
+from notifier.config.words import closest, nearest, shown
 
 COLUMNS = ("employer", "carrier", "owner", "team", "channel")
 MOST_MENTIONED = 10  # in one message
@@ -60,6 +60,10 @@ class Owners:
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    def everyone(self) -> Iterable[Owner]:
+        """Those whom it names, in its order."""
+        return self._rows.values()
 
     def of(self, employer: Any, external_id: Any, carrier: Any, carrier_name: Any) -> Owner | None:
         """Who owns what is of this employer and carrier; each may be anything that the source says."""
@@ -146,6 +150,8 @@ def _columns(cells: Iterable[str]) -> Sequence[str]:
     names = [cell.lower() for cell in cells]
     if len(names) == 1 and re.search(r"[;\t]", names[0]):
         raise ValueError("separates its cells otherwise than by commas; export it as CSV with commas")
+    if not any(name in COLUMNS or closest(name, COLUMNS) for name in names):
+        raise ValueError(f"names no column; the first line must: {','.join(COLUMNS)}, or some of these")
     for name in names:
         if name not in COLUMNS:
             named = shown(name) if _WORD.fullmatch(name) else '"..."'  # it may be no table, and hold a secret

@@ -180,7 +180,8 @@ def _sinks(told: dict[str, Any], facts: Facts) -> list[Report]:
             failing[name] = facts.at
             is_paused = "It is paused, keeps everything, and is tried again by itself"
             state = is_paused if sink.paused else "It is tried again"
-            message = f'The sink "{name}" is failing: {sink.failing}. {state}; {sink.waiting} lanes wait.'
+            wait = "1 lane waits" if sink.waiting == 1 else f"{sink.waiting} lanes wait"
+            message = f'The sink "{name}" is failing: {sink.failing}. {state}; {wait}.'
             reports.append(Report("notifier.sink_failing", "critical", message, sink.failing, name))
         elif not sink.failing and name in failing:
             since = failing.pop(name)

@@ -58,7 +58,7 @@ class Router:
         self._links = config.links
         self.owners = Owners() if config.owners else None
         self._looks_up = config.source.enrich
-        self._reach = _reach(config)
+        self._reach = reach_of(config)
 
     def knowing(self, owners: Owners) -> Router:
         """The same rules with another table of owners."""
@@ -183,7 +183,7 @@ class Router:
         return extra
 
 
-def _reach(config: Config) -> Reach | None:
+def reach_of(config: Config) -> Reach | None:
     """Where owners are reached; None where the configuration leaves that open."""
     if config.owners is None:
         return None

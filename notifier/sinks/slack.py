@@ -7,7 +7,6 @@ its delivery's id as metadata, by which one whose answer was lost is found again
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -21,9 +20,9 @@ from notifier.sinks.session import PUBLIC, Access, Sessions
 from notifier.sinks.slack_api import SlackApi
 from notifier.sinks.slack_message import Message, render, reply
 from notifier.sinks.slack_people import People
+from notifier.sinks.slack_probe import CHANNEL_ID, Probe
 from notifier.sinks.values import at
 
-_CHANNEL_ID = re.compile(r"[CGD][A-Z0-9]{7,}", re.ASCII)
 _DIRECT = "D"  # begins the id of a direct message's channel
 _EVENT_TYPE = "clasp_notifier"
 _LOOKED_AT = 100  # messages, newest first, among which one that may be there is looked for
@@ -65,6 +64,7 @@ class SlackSink:
             access=access,
         )
         self._people = People(self._api if token is not None else None, deadline)
+        self._probe = Probe(self._api)
         self._channel_ids: dict[str, str] = {}  # by the names that messages went to
         self._home: str | None = None  # the workspace's address, once it was asked for; '' is none
 
@@ -167,7 +167,7 @@ class SlackSink:
         self, id_: str, channel: str, thread: Posted | None
     ) -> tuple[tuple[str, str] | None, bool]:
         """Where a delivery is that was posted without our knowing, and whether we were let look for it."""
-        where = channel if _CHANNEL_ID.fullmatch(channel) else self._channel_ids.get(channel)
+        where = channel if CHANNEL_ID.fullmatch(channel) else self._channel_ids.get(channel)
         if not where:
             return None, False
         arguments = {"channel": where, "limit": str(_LOOKED_AT), "include_all_metadata": "true"}
@@ -205,32 +205,15 @@ class SlackSink:
         """Who the token belongs to, and whether the channel is there, as far as that can be asked."""
         if self._webhook_url is not None:
             return "an incoming webhook cannot be tried without sending a message: use send-test"
-        who = await self._api.call("auth.test", {})
-        told = (
-            f"the token belongs to {self._api.shown(who.get('user'))} in {self._api.shown(who.get('team'))}"
-        )
-        if not _CHANNEL_ID.fullmatch(self._channel):
-            return f"{told}; that {self._channel} takes messages is only known by sending one: use send-test"
-        try:
-            info = await self._api.call(
-                "conversations.info", {"channel": self._channel}, channel=self._channel
-            )
-        except SinkFault as fault:
-            if fault.reason != "missing_scope":
-                raise
-            return f"{told}; the channel could not be verified (the token lacks channels:read): use send-test"
-        channel = info.get("channel")
-        return f"{told}; {self._verified(channel if isinstance(channel, dict) else {})}"
+        told = await self._probe.token()
+        return f"{told}; {await self._probe.place(self._channel, self.name)}"
+
+    async def probe_place(self, place: str) -> str:
+        """The same of another channel, or of a person, whom a token reaches. Raises a ``DeliveryError``."""
+        return await self._probe.place(place, f'"{self.name}#{place.removeprefix("#")}"')
 
     async def close(self) -> None:
         """Nothing: the sessions are shared, and closed by whoever made them."""
-
-    def _verified(self, channel: Mapping[str, Any]) -> str:
-        if channel.get("is_archived"):
-            raise slack_errors.failure("is_archived", status=200, channel=self._channel)
-        if channel.get("is_member"):
-            return f"it is a member of {self._channel}"
-        return f"it is no member of {self._channel}: /invite it there, unless it has chat:write.public"
 
 
 def _receipt(

@@ -50,6 +50,7 @@ class SlackApi:
         own_channel: str,
         access: Access = PUBLIC,
     ) -> None:
+        self.name = name
         self._token = token
         self._api_url = url if url.endswith("/") else url + "/"
         self._own_channel = own_channel
@@ -60,6 +61,7 @@ class SlackApi:
         self._proxy = str(access.proxy) if access.proxy else None
         self._sessions = sessions
         self._deadline = deadline
+        self.scopes: frozenset[str] | None = None  # of the token, where an answer has told them
         self._logger = logging.getLogger(f"{__name__}.{name}")
         self._logger.setLevel(logging.WARNING)  # at DEBUG the SDK writes out messages and addresses
 
@@ -84,6 +86,7 @@ class SlackApi:
                 else:
                     answer = await client.api_call(method, json=arguments)
                 data = answer.data
+                self._note_scopes(answer.headers)
             except SlackApiError as error:
                 raise self._refused(error, channel, now) from None
             except RedirectRefused as redirect:
@@ -95,6 +98,16 @@ class SlackApi:
         if not isinstance(data, dict):
             raise self._unreadable()
         return data
+
+    def _note_scopes(self, headers: Any) -> None:
+        told = headers.get("X-OAuth-Scopes")
+        if isinstance(told, str):
+            self.scopes = frozenset(scope.strip() for scope in told.split(","))
+
+    def failure(self, error: str, channel: str) -> DeliveryError:
+        """An error of Slack's that it would give, had we sent something to this channel."""
+        is_own = channel == self._own_channel
+        return slack_errors.failure(error, status=200, channel=channel, is_own_channel=is_own)
 
     def _refused(self, error: SlackApiError, channel: str, now: datetime | None) -> DeliveryError:
         """What an answer without ``ok: true`` means."""

@@ -135,6 +135,11 @@ _BY_ERROR = {error: (fault, advice) for fault, errors in _TABLE.items() for erro
 _ERROR = re.compile(r"[a-z][a-z0-9_]{0,79}", re.ASCII)
 
 KNOWN = frozenset(_BY_ERROR)
+MISSING_SCOPE = "missing_scope"
+CANNOT_FIND_PEOPLE = (
+    "the token may not look up e-mail addresses: give the app the scopes users:read and users:read.email, "
+    "and install it again; until then nobody is mentioned or written to by an address"
+)
 #: Where a message that was posted cannot be changed or replied to; one can still be posted anew.
 LOST = frozenset(
     {

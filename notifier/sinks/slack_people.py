@@ -11,8 +11,11 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
+import structlog
+
 from notifier.config.people import EVERYBODY, is_email, is_group, is_member
 from notifier.errors import DeliveryError, PermanentFailure, SinkFault, TemporaryFailure
+from notifier.sinks import slack_errors
 from notifier.sinks.slack_api import SlackApi
 from notifier.sinks.slack_text import mrkdwn
 from notifier.sinks.values import at
@@ -23,6 +26,8 @@ _LONGEST_S = 3.0  # that a message waits for Slack to say who somebody is
 _MOST = 20
 _LONGEST_TEXT = 100
 
+_log = structlog.get_logger()
+
 
 class People:
     """Looks people up for one sink. ``api`` None: an incoming webhook, which cannot ask."""
@@ -30,6 +35,7 @@ class People:
     def __init__(self, api: SlackApi | None, deadline: timedelta) -> None:
         self._api = api
         self._limit_s = min(_LONGEST_S, deadline.total_seconds() / 3)
+        self._has_warned = False
         self._known: dict[str, tuple[datetime, str | None]] = {}  # until when, and the member's id
 
     async def member(self, person: str, now: datetime) -> str | None:
@@ -74,11 +80,18 @@ class People:
             if error.reason == "unknown_error":
                 return None
             raise _unanswered(str(error), error.retry_after) from None
-        except (PermanentFailure, SinkFault):  # nobody has it, or the token may not ask
+        except (PermanentFailure, SinkFault) as error:  # nobody has it, or the token may not ask
+            self._warn(self._api.name, error.reason)
             return None
         id_ = at(answer, "user", "id")
         is_there = isinstance(id_, str) and is_member(id_) and at(answer, "user", "deleted") is not True
         return id_ if is_there else None
+
+    def _warn(self, sink: str, reason: str) -> None:
+        """Say once, not with each message, that the token may not ask."""
+        if reason == slack_errors.MISSING_SCOPE and not self._has_warned:
+            self._has_warned = True
+            _log.warning("slack.lookup_refused", sink=sink, error=slack_errors.CANNOT_FIND_PEOPLE)
 
 
 def _unanswered(why: str, wait: timedelta | None = None) -> TemporaryFailure:

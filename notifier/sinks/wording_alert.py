@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 
 from notifier.sinks.figures import is_longer
 from notifier.sinks.values import at, count, length, moment, ordinal, text, words
+
+_MINUTE = timedelta(minutes=1)  # what is less than that says nothing with "at least" before it
 
 
 class Holder(msgspec.Struct, frozen=True):
@@ -75,7 +77,9 @@ def lasted(alert: Any, now: Any) -> str | None:
     since, then = moment(at(alert, "since")), moment(at(alert, "ended_at")) or moment(now)
     if since is None or then is None or then < since:
         return None
-    return ("at least " if at(alert, "since_after") is None else "") + length(then - since)
+    if at(alert, "since_after") is not None:
+        return length(then - since)
+    return f"at least {length(then - since)}" if then - since >= _MINUTE else None
 
 
 def times(data: Any) -> int:

@@ -14,6 +14,7 @@ from notifier.store.formats import microseconds
 from notifier.store.keys import Keys
 from notifier.store.scripts import Client
 
+_OF_NAMES = ("carrier:", "employer:")
 _json = msgspec.json.Encoder()
 
 
@@ -42,6 +43,12 @@ class NameCache:
     async def known(self, employers: Collection[str], carriers: Collection[str]) -> Names:
         """The names of these ids, as far as the cache has them."""
         return names_of(await self.get(name_keys(employers, carriers)))
+
+    async def everything(self) -> Names:
+        """Every name that the cache has."""
+        with translated("reading names"):
+            keys = [key.decode() for key in await self._redis.hkeys(self._key)]
+        return names_of(await self.get([key for key in keys if key.startswith(_OF_NAMES)]))
 
     async def put(self, entries: Mapping[str, Any], lifetime: timedelta) -> None:
         """Remember these for ``lifetime``."""

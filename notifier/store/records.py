@@ -19,6 +19,7 @@ from notifier.store.keys import POSTED, Keys
 from notifier.store.scripts import Client
 
 _AT_ONCE = 500
+_LOOKED_AT = 20  # lanes, of which most may be under way
 
 
 class Waiting(msgspec.Struct, frozen=True):
@@ -32,6 +33,17 @@ class Waiting(msgspec.Struct, frozen=True):
     before: int
     next_at: str
     is_under_way: bool
+
+
+class Retrying(msgspec.Struct, frozen=True):
+    """How many lanes of a sink wait after an attempt that failed; and of one of them where it goes, and why.
+
+    ``target`` is None for the sink's own channel; ``reason`` is '' where the ledger does not tell.
+    """
+
+    lanes: int
+    target: str | None
+    reason: str
 
 
 class Records:
@@ -101,6 +113,33 @@ class Records:
         with translated("reading messages"):
             found = await self._redis.hmget(self._keys.sink(sink), [POSTED + id_ for id_ in asked])
         return {id_ for id_, posted in zip(asked, found, strict=True) if posted is not None}
+
+    async def retrying(self, sink: str, now_us: int) -> Retrying | None:
+        """What waits for another attempt at a sink that may well take other things; None: nothing does."""
+        lanes, after = self._keys.lanes(sink), f"({now_us}"
+        with translated("reading lanes"):
+            waiting = await self._redis.zcount(lanes, after, "+inf")
+            waiting -= await self._redis.zcount(self._keys.claims(sink), after, "+inf")
+            last = await self._redis.zrevrange(lanes, 0, _LOOKED_AT - 1, withscores=True)
+        for key, score in last if waiting > 0 else ():
+            if int(score) % 2 == 1:
+                continue  # it is being sent
+            with translated("reading a lane"):
+                head = await self._redis.lindex(self._keys.lane(sink, key.decode()), 0)
+            delivery = _delivery(head or b"")
+            if delivery is not None:
+                return Retrying(waiting, delivery.target, await self._reason(sink, key.decode()))
+        return None
+
+    async def _reason(self, sink: str, key: str) -> str:
+        """Why the newest attempt of a lane failed."""
+        with translated("reading the ledger"):
+            entries = await self._redis.xrevrange(self._keys.attempts, count=_AT_ONCE)
+        for _, fields in entries:
+            record = _readable(fields.get(b"attempt")) or {}
+            if (record.get("sink"), record.get("key")) == (sink, key):
+                return str(record.get("reason") or "")
+        return ""
 
     async def _between(
         self, stream: str, field: bytes, start: str, until: datetime | None

@@ -67,6 +67,7 @@ class Slack:
     messages: list[dict] = field(default_factory=list)
     there: dict[str, dict] = field(default_factory=dict)  # as they are now, by ts
     scopes: set[str] = field(default_factory=lambda: {"chat:write", "channels:read", "users:read.email"})
+    tells_scopes: bool = False  # in a header, as Slack does
     people: dict[str, dict] = field(default_factory=lambda: {"sam@example.com": {"id": SAM}})
     members: set[str] = field(default_factory=lambda: set(CHANNELS))
     archived: set[str] = field(default_factory=set)
@@ -93,7 +94,8 @@ class Slack:
         match method:
             case "auth.test":
                 who = {"user": "notifier", "team": "Payroll Inc", "url": "https://payroll.slack.com/"}
-                return web.json_response({"ok": True, **who})
+                told = {"X-OAuth-Scopes": ",".join(sorted(self.scopes))} if self.tells_scopes else {}
+                return web.json_response({"ok": True, **who}, headers=told)
             case "chat.postMessage":
                 return self._post(body)
             case "chat.update":
@@ -102,6 +104,10 @@ class Slack:
                 return self._history(body, method)
             case "users.lookupByEmail":
                 return self._lookup(body)
+            case "users.conversations":
+                return self._joined(body)
+            case "users.info":
+                return self._user(body)
             case "conversations.info":
                 return self._info(body)
         return web.json_response({"ok": False, "error": "unknown_method"})
@@ -170,6 +176,24 @@ class Slack:
             return web.json_response({"ok": False, "error": "missing_scope", "needed": "users:read.email"})
         found = self.people.get(body["email"])
         answer = {"ok": True, "user": found} if found else {"ok": False, "error": "users_not_found"}
+        return web.json_response(answer)
+
+    def _joined(self, body: dict) -> web.Response:
+        for type_, scope in (("public_channel", "channels:read"), ("private_channel", "groups:read")):
+            if type_ in body["types"].split(",") and scope not in self.scopes:
+                return web.json_response({"ok": False, "error": "missing_scope", "needed": scope})
+        found = [{"id": id_, "name": name[1:]} for id_, name in CHANNELS.items() if id_ in self.members]
+        start = int(body.get("cursor", 0))
+        more = str(start + 1) if start + 1 < len(found) else ""  # a page of one, so that there are several
+        return web.json_response(
+            {"ok": True, "channels": found[start : start + 1], "response_metadata": {"next_cursor": more}}
+        )
+
+    def _user(self, body: dict) -> web.Response:
+        if "users:read" not in self.scopes:
+            return web.json_response({"ok": False, "error": "missing_scope", "needed": "users:read"})
+        found = next((one for one in self.people.values() if one["id"] == body["user"]), None)
+        answer = {"ok": True, "user": found} if found else {"ok": False, "error": "user_not_found"}
         return web.json_response(answer)
 
     def _info(self, body: dict) -> web.Response:

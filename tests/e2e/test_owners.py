@@ -55,7 +55,7 @@ def test_check_counts_the_rows(place: Path, config: Path) -> None:
     assert run(place, "check").code == 2  # there is no table
     (config.parent / "owners.csv").write_text("employer,owner\ner_1,sam@example.com\n")
     ended = run(place, "check")
-    assert (ended.code, "owners.csv: 1 rows: fine" in ended.out) == (0, True), ended
+    assert (ended.code, "owners.csv: 1 row: fine" in ended.out) == (0, True), ended
 
 
 def test_check_online_fetches_the_table(place: Path, stage: Stage, receiver: Receiver) -> None:
@@ -74,8 +74,13 @@ def test_what_nobody_owns_is_listed(place: Path, stage: Stage, config: Path) -> 
     with Worker(place, config) as worker:
         worker.until_polled()
         everything = json.loads(run(place, "owners", "list", "--json").out)
-        unowned = json.loads(run(place, "owners", "list", "--unowned", "--json").out)
+        listed = run(place, "owners", "list", "--unowned", "--json")
+        assert listed.err == ""  # the table goes by ids
+        unowned = json.loads(listed.out)
+        (config.parent / "owners.csv").write_text("employer,owner\n48213,sam@example.com\n")
+        by_external_id = run(place, "owners", "list", "--unowned")
         assert worker.stop() == 0
+    assert f"{len(employers)} employers and carriers not looked up yet" in by_external_id.err
     owned = [row for row in everything if row not in unowned]
     assert {row["employer"] for row in owned} <= {employers[0]}
     assert all((row["owner"], row["team"]) == ("sam@example.com", "Benefits") for row in owned)

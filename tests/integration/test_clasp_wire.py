@@ -159,7 +159,7 @@ async def test_nobody_listens():
         pass
     async with source(response()) as other:
         client._http = other._http  # an open client, a closed port
-        with pytest.raises(SourceUnavailable, match="could not be reached"):
+        with pytest.raises(SourceUnavailable, match=r"could not be reached at http.*\(source\.base_url\)"):
             await traverse(client)
 
 

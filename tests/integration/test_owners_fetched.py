@@ -59,7 +59,7 @@ async def test_a_table_is_fetched_with_its_headers(receiver, sessions):
         (Raw(b"nonsense\r\n\r\n"), OwnersUnavailable, "not HTTP"),
         (answer(200, body=b""), ConfigError, "(owners.url):1: is empty"),
         (answer(200, body=TABLE + b"er_2,x\n"), ConfigError, "(owners.url):3: owner: is neither"),
-        (answer(200, body=b"<html>hush</html>"), ConfigError, "unknown column"),
+        (answer(200, body=b"<html>hush</html>"), ConfigError, "names no column"),
         (answer(200, body=TABLE + b"#" * 5_000_000), ConfigError, "is larger than 5 MB"),
         (Raw(b"HTTP/1.1 200 OK\r\n\r\n" + b"#" * 5_000_001, hang=True), ConfigError, "is larger than 5 MB"),
         (

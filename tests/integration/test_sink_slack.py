@@ -227,15 +227,27 @@ async def test_a_probe_says_who_the_token_is_and_whether_the_channel_is_there(sl
     assert await bot(channel="C0000000001").probe() == (
         "the token belongs to notifier in Payroll Inc; it is a member of C0000000001"
     )
-    assert "only known by sending" in await bot(channel="#carrier-ops").probe()
     slack.members = set()
     assert "/invite" in await bot(channel="C0000000001").probe()
     assert slack.messages == []
 
 
+async def test_a_probe_looks_for_a_name_among_the_channels_it_is_a_member_of(slack, bot):
+    slack.tells_scopes = True
+    assert (await bot(channel="#dental").probe()).endswith("; it is a member of #dental")
+    slack.members = {"C0000000001"}
+    assert "may not see private ones (it lacks groups:read)" in await bot(channel="#dental").probe()
+    slack.scopes |= {"groups:read"}
+    with pytest.raises(PermanentFailure, match="in no channel #dental: correct the name, or /invite the app"):
+        await bot(channel="#dental").probe()
+    slack.scopes |= {"chat:write.public"}
+    assert "unless it has chat:write.public" in await bot(channel="#dental").probe()
+
+
 async def test_a_probe_without_leave_to_look_at_channels_says_so(slack, bot):
     slack.scopes = {"chat:write"}
     assert "could not be verified" in await bot(channel="C0000000001").probe()
+    assert "only known by sending" in await bot(channel="#carrier-ops").probe()
 
 
 async def test_a_probe_fails_with_what_to_do(slack, bot):

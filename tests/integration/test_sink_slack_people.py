@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 from aiohttp import web
+from structlog.testing import capture_logs
 
 from notifier.errors import TemporaryFailure
 from notifier.models import Delivery, Part
@@ -142,6 +143,17 @@ async def test_who_cannot_be_looked_up_is_named_by_the_address(slack, sink, spoi
     spoil(slack)
     await sink.send(delivery("sam@example.com", "here"), FIRST)
     assert mentions(slack.messages[0]) == ["sam@\u2060example.com <!here>"]
+
+
+async def test_a_scope_that_is_missing_is_logged_once_and_not_with_each_message(slack, sink):
+    slack.scopes = {"chat:write"}
+    with capture_logs() as logs:
+        await sink.send(delivery("sam@example.com", "kim@example.com"), FIRST)
+        await sink.send(delivery("sam@example.com"), later(FIRST, hours=2))
+    [warned] = [line for line in logs if line["event"] == "slack.lookup_refused"]
+    assert (warned["log_level"], warned["sink"]) == ("warning", "ops")
+    assert "users:read and users:read.email" in warned["error"]
+    assert "example.com" not in str(warned)
 
 
 async def test_a_look_up_that_hangs_does_not_hold_up_the_message(slack, make):

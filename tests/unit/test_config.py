@@ -180,6 +180,7 @@ BAD = {
     "unknown_severity": ("when: {}", "when: {}\n    severity: warn", 'rules[0].severity: unknown severity "warn"; did you mean "warning"?'),
     "unknown_sink_type": ("type: console", "type: consol", ':18: sinks.log.type: unknown type of sink "consol"; did you mean "console"?'),
     "no_sink_type": ("type: console", "timeout: 1s", "sinks.log.type: required, and not there"),
+    "quiet_hours": ("type: console", "type: console\n    quiet_hours: office", 'quiet_hours: is written the other way round: a sink for people has "active": a calendar of the hours in which alerts may disturb'),
     "later_sink_type": ("type: console", "type: mail", 'there are no sinks of type "mail"; use type: apprise with a mailto: URL'),
     "unknown_format": ("secrets: [", "format: standart\n    secrets: [", 'unknown format "standart"; did you mean "standard"?'),
     "unknown_sink": ("notify: [backend]", "notify: [bakend]", ':22: rules[0].notify[0]: unknown sink "bakend"; did you mean "backend"?'),

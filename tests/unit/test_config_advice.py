@@ -6,6 +6,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from notifier.clasp.decode import _KNOWN
 from notifier.config import Config, json_schema, warnings
 from notifier.config.advice import covers
 from notifier.config.calendars import CalendarConfig
@@ -15,6 +16,7 @@ from notifier.config.explain import SINK_MODELS, keys
 from notifier.config.model import GuardsConfig, HttpConfig, SourceConfig
 from notifier.config.rules import RuleConfig, When, While
 from notifier.config.sinks import ActiveConfig
+from notifier.config.words import STATUSES
 from tests.support.configs import config_with
 
 ROOT = Path(__file__).parents[2]
@@ -87,6 +89,26 @@ def test_names_conditions_that_can_never_hold(asked, told):
     assert len(found) == 1
     assert found[0].startswith('rules[0] "r0" can never match: ')
     assert told in found[0]
+
+
+@pytest.mark.parametrize(
+    ("rule", "key", "status"),
+    [
+        ({"while": {"entity": "group_connection", "status": "needs_attn"}}, "status", "needs_attn"),
+        ({"while": {"entity": "milestone", "not_status": ["x", "Completed"]}}, "not_status", "Completed"),
+        ({"when": {"to": "Needs Attention"}}, "to", "Needs Attention"),
+        ({"when": {"not_from": "in-review"}}, "not_from", "in-review"),
+    ],
+)
+def test_names_statuses_that_are_misspelt(rule, key, status):
+    [found] = warnings(config_of(rule))
+    said = f'rules[0] "r0" has "{key}": "{status}", no status that Clasp documents; did you mean '
+    assert found.startswith(said)
+
+
+def test_the_statuses_of_the_advice_are_those_that_are_documented():
+    assert set(STATUSES) == {status for known in _KNOWN.values() for status in known["status"]}
+    assert warnings(config_of({"when": {"to": [*STATUSES, None, 7, "something_new"]}})) == []
 
 
 NEEDS = {"entity": "group_connection", "status": "needs_attention"}
@@ -187,6 +209,24 @@ def test_names_rules_that_an_earlier_one_hides():
 )
 def test_covers(wide, narrow, expected):
     assert covers(When.model_validate(wide), When.model_validate(narrow)) is expected
+
+
+def test_names_time_zones_without_daylight_saving_time():
+    digest = {"name": "d", "at": "mon 09:00", "timezone": "MST", "notify": ["log"]}
+    calendars = {
+        "office": {"timezone": "EST"},
+        "other": {"timezone": "EST5EDT"},
+        "third": {"timezone": "HST"},
+    }
+    found = [
+        line
+        for line in warnings(config_of({"when": {}}, calendars=calendars, digests=[digest]))
+        if "time zone" in line
+    ]
+    assert found == [
+        'calendars.office: the time zone "EST" has no daylight saving time; write America/New_York, or a city without it',
+        'digests[0] "d": the time zone "MST" has no daylight saving time; write America/Denver, or a city without it',
+    ]
 
 
 def test_names_sinks_that_get_nothing():

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from notifier.config import format_duration, parse_duration
 from notifier.config.document import MAX_DEPTH, MAX_NODES, parse, plain
+from notifier.config.durations import parse_span
 from notifier.config.interpolate import interpolate
 
 
@@ -233,3 +234,5 @@ def test_refuses_durations_that_are_too_long_or_for_later():
         parse_duration("999999999999999d")
     with pytest.raises(ValueError, match="business days"):
         parse_duration("3bd")
+    with pytest.raises(ValueError, match="30d, or 3bd for business days"):
+        parse_span("1 day")

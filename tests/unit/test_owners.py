@@ -68,6 +68,7 @@ BAD = {
     "empty": ("", 1, "is empty; the first line names the columns: employer, carrier, owner, team, channel"),
     "comments": ("# nothing\n\n", 1, "is empty"),
     "column": ("employer,onwer\n", 1, 'unknown column "onwer"; did you mean "owner"?'),
+    "no_columns": ("er_1,,sam@example.com\ner_2,,x\n", 1, "names no column; the first line must: employer,carrier,owner,team,channel"),
     "semicolons": ("employer;owner\n", 1, "separates its cells otherwise than by commas"),
     "twice": ("owner,team,Owner\n", 1, "has the column owner twice"),
     "nobody": ("employer,team\n", 1, 'needs a column "owner" or "channel"'),

@@ -130,6 +130,7 @@ def alert_event(what, *, status="needs_attention", timestamp="2026-11-24T01:03:0
         (alert_event("reminder", occurrence=3), "⚠️ Acme Corp · Guardian still needs attention", "For 3 h 2 min"),
         (alert_event("reminder", since_after=None, timestamp="2026-11-26T01:03:07Z"), "⚠️ Acme Corp · Guardian still needs attention", "For at least 2 d 3 h"),
         (alert_event("opened", unchanged=True, status="pending"), "⚠️ Acme Corp · Guardian does not move: Pending", None),
+        (alert_event("reminder", since_after=None, timestamp="2026-11-23T22:01:30Z"), "⚠️ Acme Corp · Guardian still needs attention", None),
         (alert_event("reminder", unchanged=True, status="pending"), "⚠️ Acme Corp · Guardian still does not move: Pending", "For 3 h 2 min"),
         (alert_event("resolved", end="completed", status="completed"), "✅ Acme Corp · Guardian is completed", "After 3 h 2 min"),
         (alert_event("resolved", end="completed", status="completed", ended_at="2026-11-23T22:21:08Z"), "✅ Acme Corp · Guardian is completed", "After 20 min"),
