@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -302,7 +303,7 @@ async def test_what_a_silence_keeps_back_says_which(make, explained, shell):
     rig = make(rule())
     await rig.poll(2)
     said = await shell(rig, "silence", "add", "--where", "rule=needs", "--for", "2h", "--by", "Sam")
-    id_, until = said.split(":")[0], said.split()[-1]
+    id_, until = re.fullmatch(r"(\w+): silent until (\S+); .*\s*", said).groups()
     await trouble(rig)
     for sink in ("ops", "backend"):
         told = (await explained(rig, sink))["state"]
