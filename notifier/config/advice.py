@@ -15,7 +15,7 @@ from notifier.config.calendars import ABBREVIATED
 from notifier.config.model import Config
 from notifier.config.people import OWNER
 from notifier.config.rules import RuleConfig, Selection, Target, When, While, is_among
-from notifier.config.sinks import MessageSettings
+from notifier.config.sinks import MessageSettings, SlackConfig
 from notifier.config.words import EVENT_TYPES, REPORT_TYPES, STATUSES, closest, shown
 from notifier.models import TRACKED, Kind
 
@@ -51,6 +51,7 @@ def _rules(config: Config) -> Iterator[str]:
         if reason:
             yield f"{who} can never match: {reason}"
         yield from (f"{who} {misspelt}" for misspelt in _misspelt(_selection(rule)))
+        yield from (f"{who} {twin}" for twin in _own_channels(config, rule))
         if rule.title or rule.message:
             yield from (f"{who} has words of its own: {reason}" for reason in _unread(config, rule))
         if _selection(rule).asks_names:
@@ -58,6 +59,15 @@ def _rules(config: Config) -> Iterator[str]:
                 yield f"{who} asks for a name, and source.enrich is false: no name is ever known"
             if not rule.fallback:
                 yield f"{who} asks for a name and has no fallback: an unknown name means that nothing is sent"
+
+
+def _own_channels(config: Config, rule: RuleConfig) -> Iterator[str]:
+    """Places that are a sink's own channel by another name: each is told for itself."""
+    for target in dict.fromkeys((*rule.notify, *rule.fallback)):
+        sink = config.sinks.get(target.sink)
+        if isinstance(sink, SlackConfig) and target.target == sink.channel is not None:
+            place = f"{target.sink}#{sink.channel.removeprefix('#')}"
+            yield f'names the sink\'s own channel, "{place}", as another place: write "{target.sink}"'
 
 
 def _misspelt(asked: Selection) -> Iterator[str]:

@@ -204,7 +204,7 @@ def _dead_letters(told: dict[str, Any], facts: Facts) -> list[Report]:
             f'Messages to "{name}" could not be delivered and will not be tried again: {sink.dead} in all. '
             f"See why with `notifier dead list {name}`; send them again with "
             f"`notifier dead replay {name} --all`.",
-            f"{sink.dead} dead letters",
+            f"{sink.dead} dead letter{'s' * (sink.dead != 1)}",
         )
         for name, sink in facts.sinks.items()
         if sink.deaths > before.get(name, 0) and sink.dead  # else they are replayed or dropped already

@@ -373,6 +373,8 @@ def _problems(facts: Facts) -> tuple[str, ...]:
         f"sink {name} is failing: {sink.failing}" for name, sink in facts.sinks.items() if sink.failing
     ]
     problems += [
-        f"sink {name} has {sink.dead} dead letters" for name, sink in facts.sinks.items() if sink.dead
+        f"sink {name} has {sink.dead} dead letter{'s' * (sink.dead != 1)}"
+        for name, sink in facts.sinks.items()
+        if sink.dead
     ]
     return tuple(problems)

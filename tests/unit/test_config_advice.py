@@ -211,6 +211,16 @@ def test_covers(wide, narrow, expected):
     assert covers(When.model_validate(wide), When.model_validate(narrow)) is expected
 
 
+@pytest.mark.parametrize(("place", "is_told"), [("ops#ops", True), ("ops#other", False), ("ops", False)])
+def test_names_a_sinks_own_channel_that_is_named_as_another_place(place, is_told):
+    config = config_with(
+        f'  - {{name: r, when: {{}}, notify: [log, "{place}"]}}\n',
+        '  log: {type: console}\n  ops: {type: slack, token: xoxb-1, channel: "#ops"}\n',
+    )
+    told = 'rules[0] "r" names the sink\'s own channel, "ops#ops", as another place: write "ops"'
+    assert [line for line in warnings(config) if "own channel" in line] == [told] * is_told
+
+
 def test_names_time_zones_without_daylight_saving_time():
     digest = {"name": "d", "at": "mon 09:00", "timezone": "MST", "notify": ["log"]}
     calendars = {
