@@ -264,7 +264,7 @@ async def dead_letters(stage: Stage) -> list[str]:
     await stage.live(3)
     return (
         wrong
-        + stage.shows("degraded", "dead letters")
+        + stage.shows("degraded", "dead letter")
         + expect(
             (stage.metric('notifier_dead_letters{sink="backend"}') >= 1, "notifier_dead_letters is 0"),
             (await stage.notices("dead_letters") == 1, "told more than once"),
