@@ -197,7 +197,7 @@ def _until(text: str, now: datetime, calendar: Calendar) -> datetime:
         raise ValueError("write change, tomorrow, 2026-12-01 or 2026-12-01T09:00") from None
     if moment.tzinfo:
         return moment
-    is_date = moment.time() == time()
+    is_date = "T" not in text and " " not in text
     return _morning(moment.date(), calendar) if is_date else moment.replace(tzinfo=calendar.zone)
 
 

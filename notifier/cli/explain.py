@@ -203,7 +203,8 @@ def _state(name: str, found: Found, carried: Carried) -> str:
     if delivered := [one for one in attempts if one["outcome"] == "delivered"]:
         is_only_shown = {carried.ways[one["id"]] for one in delivered} == {Way.EDIT}
         kept = kept_back(found.case, name) if is_only_shown else ""
-        return f"shown by an edit; {kept}" if kept else _told(name, delivered, letters)
+        told = f"shown by an edit; {kept}" if kept else _told(name, delivered, letters)
+        return told + _elsewhere(name, found, carried)
     if waiting := [one for one in carried.waiting if one.id in carried.deciding]:
         return _waits(waiting[0], found.health[name])
     if letters:
@@ -222,6 +223,22 @@ def _told(name: str, delivered: Sequence[Mapping[str, Any]], letters: Sequence[D
     if again := [one for one in letters if repeats.get(one.delivery.id, one.at) < one.at]:
         return f"told; sent once more, it was {_given_up(name, again[0])}"
     return "told"
+
+
+def _elsewhere(name: str, found: Found, carried: Carried) -> str:
+    """What another place of the sink is still owed, or never got: each has a message of its own."""
+    had = {_message(one["id"]) for one in carried.attempts if one["outcome"] == "delivered"}
+    if waiting := [one for one in carried.waiting if _message(one.id) not in had]:
+        return f"; at another place it {_waits(waiting[0], found.health[name])}"
+    if letters := [one for one in carried.letters if _message(one.delivery.id) not in had]:
+        where = letters[0].delivery.target or "another place"
+        return f"; not told at {where}: {_given_up(name, letters[0])}"
+    return ""
+
+
+def _message(id_: str) -> str:
+    """The message that a delivery is a part of, or the event that it is."""
+    return id_.partition(".")[0]
 
 
 def _given_up(name: str, letter: DeadLetter) -> str:

@@ -16,13 +16,12 @@ from notifier.config.people import OWNER, is_email, is_member
 from notifier.config.sinks import SlackConfig
 from notifier.core.owners import Owners
 from notifier.core.rules import reach_of
-from notifier.errors import DeliveryError, SinkFault
+from notifier.errors import DeliveryError, SinkFault, TemporaryFailure
 from notifier.sinks.contract import Sink
 from notifier.sinks.preview import PreviewSink
 from notifier.sinks.slack import SlackSink
 
 MOST = 50  # so many calls Slack takes a minute of each kind that this makes
-_THROTTLED = frozenset({"ratelimited", "rate_limited"})
 
 Places = Mapping[Target, str]  # and who names it
 
@@ -42,20 +41,21 @@ async def try_places(sinks: Mapping[str, Sink], asked: Places) -> bool:
 
     ``sinks`` are those that answer: what is in others is not tried.
     """
-    is_fine, left = True, 0
-    ended: set[str] = set()  # sinks whose token cannot ask more, or may not now
-    for number, (target, who) in enumerate(asked.items()):
+    is_fine, tried, left = True, 0, 0
+    ended: set[str] = set()
+    for target, who in asked.items():
         sink = sinks.get(target.sink)
         if isinstance(sink, PreviewSink) or target.target is None:
             continue
-        if not isinstance(sink, SlackSink) or number >= MOST or target.sink in ended:
+        if not isinstance(sink, SlackSink) or tried >= MOST or target.sink in ended:
             left += 1
             continue
+        tried += 1
         what = f"{target.sink}#{target.target.removeprefix('#')} ({who})"
         try:
             answer = await sink.probe_place(target.target)
         except DeliveryError as error:
-            if isinstance(error, SinkFault) or error.reason in _THROTTLED:
+            if _ends(error):
                 ended.add(target.sink)
             is_fine = False
             out.print(Text.assemble(("FAILED ", "bold red"), f"{what}: {error}"))
@@ -64,6 +64,13 @@ async def try_places(sinks: Mapping[str, Sink], asked: Places) -> bool:
     if left:
         say(f"not tried: {counted(left, 'more place', 'more places')} in Slack")
     return is_fine
+
+
+def _ends(error: DeliveryError) -> bool:
+    """Whether the token cannot ask more, or Slack does not answer now."""
+    if isinstance(error, TemporaryFailure):
+        return error.throttled or error.unreachable or error.may_have_arrived
+    return isinstance(error, SinkFault)
 
 
 def unmentioned(config: Config, owners: Owners) -> Iterator[str]:

@@ -147,5 +147,5 @@ class Replay:
     def _owed(self, record: dict[str, Any]) -> Owed | None:
         try:
             return self._again.owed(recorded(str(record["type"]), str(record["timestamp"]), record["data"]))
-        except (KeyError, TypeError):
+        except (AttributeError, KeyError, TypeError):
             return None  # of another release

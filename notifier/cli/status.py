@@ -20,7 +20,7 @@ from notifier.cli.common import (
     show,
     sink_healths,
 )
-from notifier.cli.pulse import stalled
+from notifier.cli.pulse import why_stalled
 from notifier.config import Config
 from notifier.errors import ConfigError
 from notifier.poller.roster import check_file
@@ -101,12 +101,12 @@ def _entry(config: Config, found: _Standing) -> dict[str, Any]:
 
 async def _read(config: Config) -> _Standing:
     async with open_stores(config) as store:
-        healths = await sink_healths(config, store)
+        healths, meta = await sink_healths(config, store), await store.state.meta()
         return _Standing(
-            await store.state.meta(),
+            meta,
             healths,
             {name: await store.records.retrying(name, store.state.now_us()) for name in healths},
-            await stalled(config, store),
+            why_stalled(config.source.poll_interval, meta.complete_at, store.state.now()),
             _owners_problem(config),
         )
 

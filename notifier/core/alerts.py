@@ -38,6 +38,10 @@ class End(StrEnum):
     RULE = "rule"  # the rule is another now, or gone
 
 
+_SHOWN = ("status", "category", "carrier", "group_id")
+_SHOWN_ABOVE = ("status", "employer", "broker_url")
+
+
 class What(StrEnum):
     """What happened to an alert: the second half of an alert event's type."""
 
@@ -211,6 +215,13 @@ class Alert(msgspec.Struct, frozen=True, omit_defaults=True):
             return bool(self.told)
         is_untold = any(not told.message or told.hushed for told in self.told.values())
         return self.saying is not None or self.stale or is_untold
+
+
+def bare(subject: Subject) -> Subject:
+    """What messages and lists show of an entity that is not watched now, and nothing more."""
+    fields = {name: subject.fields[name] for name in _SHOWN if name in subject.fields}
+    above = {name: subject.above[name] for name in _SHOWN_ABOVE if name in subject.above}
+    return msgspec.structs.replace(subject, fields=fields, above=above)
 
 
 def shifted(moment: str, by: timedelta) -> str:

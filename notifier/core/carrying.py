@@ -20,6 +20,7 @@ from notifier.core.messages import By, message_id, reply_name
 
 _SHOWN = (What.OPENED, What.RESOLVED, What.ACKNOWLEDGED, What.RELEASED)  # by the message, beside any reply
 _ONCE = (What.OPENED, What.RESOLVED)  # in an occurrence
+_TYPES = frozenset(f"alert.{what}" for what in What)
 _OF_SEVERAL = "alert.group"
 _HASH = 32  # characters
 
@@ -109,6 +110,8 @@ def _entity(event: Event) -> object:
 
 
 def _heard(event: Event, alerts: Collection[Alert]) -> Iterator[Heard]:
+    if event.type not in _TYPES:
+        return  # of a later release
     what = What(event.type.partition(".")[2])
     for alert in (one for one in alerts if one.rule == event.data.get("rule")):
         then = occurrence(alert, event)

@@ -18,17 +18,18 @@ from typing import Any
 import msgspec
 
 from notifier.config import Target, parse_target
+from notifier.config.people import OWNER
 from notifier.core.alerts import (
     TO_A_PROGRAM,
     Alert,
     EntityKey,
     Look,
     Phase,
-    Subject,
     Taking,
     Timing,
     Told,
     What,
+    bare,
 )
 from notifier.core.book import Book
 from notifier.core.conditions import Condition, subjects
@@ -39,9 +40,6 @@ from notifier.core.messages import first_look_id, place_of
 from notifier.core.quiet import IsHushed
 from notifier.core.rules import Router
 from notifier.models import ConnectionState, Kind, Owed
-
-_SHOWN = ("status", "category", "carrier", "group_id")
-_SHOWN_ABOVE = ("status", "employer", "broker_url")
 
 
 class Turn(msgspec.Struct, frozen=True):
@@ -170,18 +168,24 @@ class Watch:
         """The owners of these open alerts, where what had to be looked up for that is known by now."""
         for key in keys:
             alert = self._now(key)
-            if alert is not None and alert.phase is Phase.OPEN and alert.rule in self._by_rule:
-                owned = self._router.owned(alert, self.names)
-                if not owned.seeks_owner:
-                    shown = msgspec.structs.replace(owned, stale=owned.stale or owned.owner != alert.owner)
-                    yield from self._tell_more(self._by_rule[alert.rule], key, alert, shown)
+            condition = self._by_rule.get(alert.rule) if alert and alert.phase is Phase.OPEN else None
+            if alert is None or condition is None:
+                continue
+            owned = self._router.owned(alert, self.names)
+            if not owned.seeks_owner and condition.matches(alert.subject, self.names) is not None:
+                places = [*self._router.places([Target(OWNER)], owned.owner)]
+                yield from self._tell_more(condition, key, alert, owned, places)
 
-    def _tell_more(self, condition: Condition, key: str, before: Alert, alert: Alert) -> Iterator[Turn]:
-        """An alert, and those of its rule's places that do not know of it yet."""
+    def _tell_more(
+        self, condition: Condition, key: str, before: Alert, alert: Alert, owners: Collection[Target] = ()
+    ) -> Iterator[Turn]:
+        """An alert, and those of its rule's places (only ``owners``, if given) that do not know of it yet."""
         new = {
             place_of(target): Told()
             for target in self._targets(condition, alert)
-            if self._router.is_for_people(target.sink) and place_of(target) not in alert.told
+            if self._router.is_for_people(target.sink)
+            and place_of(target) not in alert.told
+            and (not owners or target in owners)
         }
         after = msgspec.structs.replace(alert, told={**alert.told, **new})
         if after != before:
@@ -362,7 +366,7 @@ class Watch:
 
     def _write(self, key: str, connection: str, alert: Alert | None) -> None:
         if alert is not None and alert.phase is Phase.CLOSED:  # it only counts occurrences from now on
-            alert = msgspec.structs.replace(alert, subject=_bare(alert.subject))
+            alert = msgspec.structs.replace(alert, subject=bare(alert.subject))
         before = self._book.get(key)
         if alert is not None and before is not None and _looks(alert) != _looks(before):
             alert = msgspec.structs.replace(alert, stale=True)
@@ -381,16 +385,9 @@ def _key(rule: str, kind: Kind, connection: str, id_: str) -> str:
     return json.dumps([rule, kind, connection, id_])
 
 
-def _bare(subject: Subject) -> Subject:
-    """What messages and lists show of an entity that is not watched now, and nothing more."""
-    fields = {name: subject.fields[name] for name in _SHOWN if name in subject.fields}
-    above = {name: subject.above[name] for name in _SHOWN_ABOVE if name in subject.above}
-    return msgspec.structs.replace(subject, fields=fields, above=above)
-
-
 def _looks(alert: Alert) -> tuple[Any, ...]:
     """What messages show of an alert that goes on."""
-    return alert.phase, alert.unstable, alert.subject.fields, alert.subject.above
+    return alert.phase, alert.unstable, alert.owner, alert.subject.fields, alert.subject.above
 
 
 def _entity_of(alert: Alert) -> EntityKey:

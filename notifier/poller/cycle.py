@@ -96,8 +96,8 @@ class Cycle:
         await self._commit(changes, watching)
         last = self._forgetting_the_old(changes)
         await watching.let_time_pass(lambda: self._looked_at(seen) - gone.keys(), missing_below)
-        await watching.find_owners()
         if isinstance(outcome, Complete):
+            await watching.find_owners()
             last = await watching.look_first(changes, last)
         last = await watching.tell_people(last)
         if isinstance(outcome, Complete) and memory.digest_at <= watching.origin.seen_at:

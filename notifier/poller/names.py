@@ -16,11 +16,13 @@ import structlog
 from notifier.clasp.client import ClaspClient
 from notifier.core.events import Names
 from notifier.errors import SourceError
+from notifier.store.formats import microseconds
 from notifier.store.names import NameCache, name_keys, names_of
 
 TIME_LIMIT_S = 2.0
 _FOUND_FOR = timedelta(hours=24)
 _ABSENT_FOR = timedelta(hours=1)
+_FAILED_FOR = timedelta(minutes=2)  # meanwhile others have their turn
 _AT_ONCE = 4  # far below the account's limit, which others share
 
 _log = structlog.get_logger()
@@ -33,6 +35,7 @@ class NameBook:
         self._source = source
         self._cache = cache
         self._enabled = enabled
+        self._failed: dict[str, int] = {}  # key -> until when it is not asked for again (us)
 
     async def look_up(
         self, employers: Collection[str], carriers: Collection[str], budget: int, spare: int = 0
@@ -46,11 +49,15 @@ class NameBook:
             return Names(), 0
         wanted = name_keys(employers, carriers)
         found = await self._cache.get(wanted)
-        unknown = [key for key in wanted if key not in found]
+        now_us = self._cache.now_us()
+        self._failed = {key: until_us for key, until_us in self._failed.items() if until_us > now_us}
+        unknown = [key for key in wanted if key not in found and key not in self._failed]
         of_carriers = sum(key.startswith("carrier:") for key in unknown)
         missing = unknown[: max(min(of_carriers, budget), budget - spare)]
         if missing:
-            found |= await self._fetch(missing)
+            fetched = await self._fetch(missing)
+            self._failed |= {key: now_us + microseconds(_FAILED_FOR) for key in missing if key not in fetched}
+            found |= fetched
         return names_of(found), len(missing)
 
     async def _fetch(self, keys: Iterable[str]) -> dict[str, Any]:

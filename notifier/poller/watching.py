@@ -118,7 +118,7 @@ class Watching:
 
     async def find_owners(self) -> None:
         """Look up again what was missing for the owners of open alerts."""
-        if self._book.seeking:
+        if self._book.seeking and self._tools.router.owners is not None:
             keys = sorted(self._book.seeking)
             await self._look_up_alerts(filter(None, map(self._book.get, keys)))
             await self._commit(self.watch.found(keys))

@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import msgspec
+
 from notifier.config.people import is_email, is_member
-from notifier.errors import DeliveryError, PermanentFailure, SinkFault
+from notifier.errors import PermanentFailure, SinkFault
 from notifier.sinks import slack_errors
 from notifier.sinks.slack_api import SlackApi
 from notifier.sinks.values import at
@@ -21,12 +23,19 @@ _ALL, _PUBLIC = "public_channel,private_channel", "public_channel"  # for privat
 _PAGE, _MOST_PAGES = 30, 10  # of channels: a page has to fit into a reply
 
 
+class _Joined(msgspec.Struct, frozen=True):
+    """Names of the channels that the app is a member of; ``are_all``: the list ended."""
+
+    names: set[str]
+    are_all: bool
+
+
 class Probe:
     """Asks of one token. What is wrong is raised as a ``DeliveryError``, with what to do."""
 
     def __init__(self, api: SlackApi) -> None:
         self._api = api
-        self._joined: dict[str, set[str] | None] = {}  # types of channels -> names of those it is a member of
+        self._joined: dict[str, _Joined | None] = {}  # by types of channels
 
     async def token(self) -> str:
         """Who the token belongs to."""
@@ -66,8 +75,10 @@ class Probe:
             joined = await self._members_of(types)
             if joined is None:
                 continue
-            if name in joined:
+            if name in joined.names:
                 return f"it is a member of {channel}"
+            if not joined.are_all:
+                break
             if types != _ALL:
                 unseen = "the token may not see private ones (it lacks groups:read)"
                 return f"it is in no public channel {channel}, and {unseen}: use send-test {target}"
@@ -77,20 +88,19 @@ class Probe:
             return f"it is in no channel {channel}: /invite it there, unless it has {_ANYWHERE}"
         return f"that {channel} takes messages is only known by sending one: use send-test {target}"
 
-    async def _members_of(self, types: str) -> set[str] | None:
-        """The names of the channels that it is a member of; None where that cannot be asked in full."""
+    async def _members_of(self, types: str) -> _Joined | None:
+        """The channels that it is a member of; None where the token lacks the scope to ask."""
         if types not in self._joined:
-            try:
-                self._joined[types] = await self._listed(types)
-            except DeliveryError:  # most likely the token lacks the scope
-                self._joined[types] = None
+            self._joined[types] = await self._listed(types)
         return self._joined[types]
 
-    async def _listed(self, types: str) -> set[str] | None:
+    async def _listed(self, types: str) -> _Joined | None:
         names: set[str] = set()
         arguments = {"types": types, "exclude_archived": "true", "limit": str(_PAGE)}
         for _ in range(_MOST_PAGES):
-            page = await self._api.call("users.conversations", arguments)
+            page = await self._asked("users.conversations", arguments)
+            if page is None:
+                return None
             channels = page.get("channels")
             names |= {
                 str(at(channel, "name")).casefold()
@@ -98,9 +108,9 @@ class Probe:
             }
             cursor = at(page, "response_metadata", "next_cursor")
             if not isinstance(cursor, str) or not cursor:
-                return names
+                return _Joined(names, are_all=True)
             arguments = {**arguments, "cursor": cursor}
-        return None
+        return _Joined(names, are_all=False)
 
     async def _member(self, member: str, target: str) -> str:
         info = await self._asked("users.info", {"user": member}, member)

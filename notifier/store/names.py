@@ -24,7 +24,7 @@ class NameCache:
     def __init__(self, redis: Client, keys: Keys, now_us: Callable[[], int]) -> None:
         self._redis = redis
         self._key = keys.names
-        self._now_us = now_us
+        self.now_us = now_us
 
     async def get(self, keys: Sequence[str]) -> dict[str, Any]:
         """The values that are there and have not expired. A value may be None: known to be absent."""
@@ -36,7 +36,7 @@ class NameCache:
         for key, value in zip(keys, values, strict=True):
             if value is not None:
                 expires_us, content = msgspec.json.decode(value)
-                if expires_us > self._now_us():
+                if expires_us > self.now_us():
                     found[key] = content
         return found
 
@@ -53,7 +53,7 @@ class NameCache:
     async def put(self, entries: Mapping[str, Any], lifetime: timedelta) -> None:
         """Remember these for ``lifetime``."""
         if entries:
-            expires_us = self._now_us() + microseconds(lifetime)
+            expires_us = self.now_us() + microseconds(lifetime)
             with translated("writing names"):
                 await self._redis.hset(
                     self._key,
@@ -66,9 +66,7 @@ class NameCache:
         while True:
             with translated("sweeping names"):
                 cursor, batch = await self._redis.hscan(self._key, cursor, count=1000)
-            expired += [
-                key for key, value in batch.items() if msgspec.json.decode(value)[0] <= self._now_us()
-            ]
+            expired += [key for key, value in batch.items() if msgspec.json.decode(value)[0] <= self.now_us()]
             if cursor == 0:
                 break
         if expired:

@@ -121,14 +121,15 @@ class Records:
             waiting = await self._redis.zcount(lanes, after, "+inf")
             waiting -= await self._redis.zcount(self._keys.claims(sink), after, "+inf")
             last = await self._redis.zrevrange(lanes, 0, _LOOKED_AT - 1, withscores=True)
-        for key, score in last if waiting > 0 else ():
+        for name, score in last if waiting > 0 else ():
+            key = name.decode(errors="replace")
             if int(score) % 2 == 1:
                 continue  # it is being sent
             with translated("reading a lane"):
-                head = await self._redis.lindex(self._keys.lane(sink, key.decode()), 0)
+                head = await self._redis.lindex(self._keys.lane(sink, key), 0)
             delivery = _delivery(head or b"")
             if delivery is not None:
-                return Retrying(waiting, delivery.target, await self._reason(sink, key.decode()))
+                return Retrying(waiting, delivery.target, await self._reason(sink, key))
         return None
 
     async def _reason(self, sink: str, key: str) -> str:

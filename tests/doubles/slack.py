@@ -70,6 +70,8 @@ class Slack:
     tells_scopes: bool = False  # in a header, as Slack does
     people: dict[str, dict] = field(default_factory=lambda: {"sam@example.com": {"id": SAM}})
     members: set[str] = field(default_factory=lambda: set(CHANNELS))
+    others: int = 0  # channels beside these that the app is a member of
+    is_busy: bool = False  # too busy to list channels
     archived: set[str] = field(default_factory=set)
     down: str = ""  # what every call comes to: http_503, or an error's name
     stuck: asyncio.Event | None = None  # set it on a double to make every call wait
@@ -182,7 +184,10 @@ class Slack:
         for type_, scope in (("public_channel", "channels:read"), ("private_channel", "groups:read")):
             if type_ in body["types"].split(",") and scope not in self.scopes:
                 return web.json_response({"ok": False, "error": "missing_scope", "needed": scope})
+        if self.is_busy:
+            return web.json_response({"ok": False, "error": "ratelimited"})
         found = [{"id": id_, "name": name[1:]} for id_, name in CHANNELS.items() if id_ in self.members]
+        found += [{"id": f"C1{n:09}", "name": f"other-{n}"} for n in range(self.others)]
         start = int(body.get("cursor", 0))
         more = str(start + 1) if start + 1 < len(found) else ""  # a page of one, so that there are several
         return web.json_response(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from datetime import timedelta
 from typing import Any
@@ -339,3 +340,37 @@ async def test_who_was_told_is_known_long_after_the_alert_has_come_again(make, s
             for sink in (await shell.json(rig, "explain", one["data"]["id"]))["sinks"]:
                 assert sink["state"] == "told", (one["type"], sink)
                 assert all(attempt["at"] == one["timestamp"] for attempt in sink["attempts"])
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            REFUSED,
+            r"told; not told at sam@example\.com: given up at .* \(invalid_blocks: no\); `notifier dead replay ops .*",
+        ),
+        (BUSY, r"told; at another place it waits, with 0 before it in its lane: .*"),
+    ],
+)
+async def test_a_place_of_a_sink_that_has_heard_nothing_is_named(owned, explained, error, told):
+    rig = owned(rule(notify="[ops, owner]"))
+    await rig.poll(2)
+    send = rig.sinks["ops"].send
+
+    async def sending(delivery, attempt):
+        if delivery.target:
+            raise error
+        return await send(delivery, attempt)
+
+    rig.sinks["ops"].send = sending
+    await trouble(rig)
+    for type_ in (MOVED, "alert.opened"):
+        assert re.fullmatch(told, (await explained(rig, "ops", type_))["state"])
+
+
+async def test_an_alert_event_of_a_later_release_is_explained_as_far_as_it_can_be(needs, shell):
+    await trouble(needs)
+    [record] = [one for one in await needs.store.history(newest=9) if one["type"] == "alert.opened"]
+    later = {**record, "type": "alert.moved_away", "data": {**record["data"], "id": "evt_later"}}
+    await needs.redis.xadd(needs.keys.history, {"event": json.dumps(later)})
+    assert (await shell.json(needs, "explain", "evt_later"))["type"] == "alert.moved_away"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from notifier.store.records import Records
+
 HOLD = timedelta(seconds=15)
 
 
@@ -43,3 +45,11 @@ async def test_a_sink_that_is_dropped_beside_a_commit_keeps_what_is_owed_after_i
         for key in await rig.redis.zrange(rig.keys.lanes("backend"), 0, -1)
     }
     assert lists == {rig.keys.lane("backend", owed[-1])}
+
+
+async def test_a_lane_whose_key_is_no_text_is_no_reason_not_to_tell_what_waits(rig):
+    now = rig.store.now_us() // 2 * 2
+    await rig.redis.zadd(rig.keys.lanes("backend"), {b"\xff\xfe": now + 3_600_000_000})
+    records = Records(rig.redis, rig.keys)
+    assert await records.retrying("backend", now) is None
+    assert await records.waiting("backend", "conn", ()) == []

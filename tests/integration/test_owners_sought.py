@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import httpx
 import pytest
 
 from tests.integration.test_owners import told, trouble
@@ -114,3 +115,78 @@ async def test_a_mention_follows_in_the_next_reminder_where_the_place_is_the_sam
     opened, reminder = rig.sinks["ops"].got
     assert opened["data"]["mention"] == [DESK]
     assert reminder["data"]["mention"] == [OWNER]
+
+
+BY_RULE = 'while: {entity: group_connection, status: needs_attention, carrier_name: "Guard*"}'
+
+
+async def test_an_owner_goes_on_being_sought_while_the_rule_asks_for_a_name_too(owned, account, table):
+    table.write_text(BY_EXTERNAL_ID)
+    rig = owned(rule("fallback: ['ops#unsure']", what=BY_RULE, notify="[owner]"))
+    account.names["employers"] = 403
+    await rig.poll(times=2)
+    await trouble(rig, account, 1)
+    await rig.redis.delete(rig.keys.names)  # a day later, what was known of the carrier has expired
+    account.names = {"carriers": 403, "employers": "Acme Corp"}
+    await rig.poll(times=3)
+    assert told(rig) == [(DESK, "opened", "gc_1")]
+    account.names = {"carriers": "Guardian", "employers": "Acme Corp"}
+    await rig.poll(times=3)
+    assert told(rig) == [(DESK, "opened", "gc_1"), (OWNER, "opened", "gc_1")]
+
+
+async def test_what_was_told_at_the_fallback_of_its_rule_is_told_to_the_owner_and_nowhere_else(
+    owned, account, table, answers
+):
+    table.write_text(BY_EXTERNAL_ID)
+    rig = owned(rule("fallback: ['ops#unsure']", what=BY_RULE, notify="[owner, 'ops#all', backend]"))
+    answers(yes=False)
+    await rig.poll(times=2)
+    await trouble(rig, account, 1)
+    answers(yes=True)
+    await rig.poll(times=3)
+    assert told(rig) == [("#unsure", "opened", "gc_1"), (OWNER, "opened", "gc_1")]
+    assert not rig.sinks["backend"].got
+
+
+@pytest.mark.parametrize("status", [401, 429])
+async def test_while_clasp_refuses_the_list_nothing_else_is_asked(owned, account, table, answers, status):
+    table.write_text(BY_EXTERNAL_ID)
+    rig = owned()
+    answers(yes=False)
+    await rig.poll(times=2)
+    await trouble(rig, account, 1, 2)
+    account.answer = lambda _request, _page: httpx.Response(status)
+    account.requests.clear()
+    await rig.poll(times=5)
+    assert set(account.requests) == {"/connections"}
+
+
+async def test_those_who_are_never_known_keep_nobody_else_waiting(owned, account, table, answers):
+    table.write_text(BY_EXTERNAL_ID)
+    rig = owned()
+    answers(yes=False)
+    await rig.poll(times=2)
+    await trouble(rig, account, 0, 1, 2, 3, 4, 5)
+    account.refused = {"er_conn_0", "er_conn_1", "er_conn_2", "er_conn_3"}
+    answers(yes=True)
+    rig.restart(request_budget=2)
+    await rig.poll(times=5)
+    found = {told_id for place, _, told_id in told(rig) if place == OWNER}
+    assert found == {"gc_4", "gc_5"}
+
+
+async def test_where_owners_are_taken_out_nobody_is_sought(owned, make, account, table, answers):
+    table.write_text(BY_EXTERNAL_ID)
+    rig = owned()
+    answers(yes=False)
+    await rig.poll(times=3)
+    await trouble(rig, account, 1)
+    rig.config = make(rule(notify="[ops, backend]")).config
+    rig.restart()
+    answers(yes=True)
+    await rig.poll(times=3)
+    await rig.redis.delete(rig.keys.names)
+    account.requests.clear()
+    await rig.poll(times=2)
+    assert set(account.requests) == {"/connections"}

@@ -5,6 +5,7 @@ And ``notifier dead replay``: it gets what it did not take.
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 
 import pytest
@@ -148,6 +149,19 @@ async def test_a_report_about_a_sink_is_not_replayed_to_that_sink(make, account)
     assert ("notifier.sink_failing" in told, "notifier.sink_failing" in other) == (False, True)
     assert sorted(await replayed(rig)) == sorted(told)
     assert sorted(await replayed(rig, "other")) == sorted(other)
+
+
+async def test_a_record_that_is_strange_is_left_out_and_the_others_are_replayed(make, account):
+    rig = make(ALL)
+    await rig.poll(2)
+    account.set_status("conn_1", "gc_1", "needs_attention")
+    await rig.poll()
+    [record, *_] = [one for one in await rig.store.history(newest=9) if one["type"].startswith("group")]
+    for strange in ({"entity": None}, {"connection": {"id": "conn_1", "employer": None}}, {"connection": []}):
+        odd = {**record, "data": {**record["data"], **strange}}
+        await rig.redis.xadd(rig.keys.history, {"event": json.dumps(odd)})
+    await rig.deliver()
+    assert await replayed(rig) == ["group_connection.status_changed"]
 
 
 async def test_what_is_committed_while_it_goes_on_comes_behind_what_is_older(make, account, monkeypatch):

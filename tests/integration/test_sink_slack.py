@@ -244,6 +244,15 @@ async def test_a_probe_looks_for_a_name_among_the_channels_it_is_a_member_of(sla
     assert "unless it has chat:write.public" in await bot(channel="#dental").probe()
 
 
+async def test_a_probe_says_nothing_of_a_channel_where_it_could_not_see_all(slack, bot):
+    slack.tells_scopes, slack.scopes, slack.members = True, slack.scopes | {"groups:read"}, set()
+    slack.others = 11  # more pages than it reads
+    assert "only known by sending" in await bot(channel="#dental").probe()
+    slack.is_busy = True
+    with pytest.raises(TemporaryFailure, match="ratelimited"):
+        await bot(channel="#dental").probe()
+
+
 async def test_a_probe_without_leave_to_look_at_channels_says_so(slack, bot):
     slack.scopes = {"chat:write"}
     assert "could not be verified" in await bot(channel="C0000000001").probe()

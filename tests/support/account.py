@@ -53,6 +53,7 @@ class Account:
         self.requests: list[str] = []
         self.served: list[bytes] = []  # every 200 about connections, in order
         self.names: dict[str, str | int] = {"carriers": "Guardian", "employers": "Acme Corp"}  # or a status
+        self.refused: set[str] = set()  # ids of employers of which nothing is said
 
     def transport(self) -> httpx.MockTransport:
         return httpx.MockTransport(self._handle)
@@ -83,7 +84,8 @@ class Account:
             return forced if forced is not None else self._page(start)
         if parts[0] == "connections":
             return self._one(parts[1])
-        if isinstance(status := self.names.get(parts[0]), int):
+        status = 403 if parts[-1] in self.refused else self.names.get(parts[0])
+        if isinstance(status, int):
             return httpx.Response(status)
         if parts[0] in self.names:
             return httpx.Response(

@@ -28,6 +28,7 @@ FRIDAY_NIGHT = datetime(2026, 11, 28, 3, 30, tzinfo=UTC)  # 22:30 on Friday in N
         ("2026-12-05", OFFICE, datetime(2026, 12, 5, 9)),  # a Saturday: nobody opens
         ("2026-12-03", EVERY_DAY, datetime(2026, 12, 3, 9)),
         ("2026-12-03T14:15", OFFICE, datetime(2026, 12, 3, 14, 15)),
+        ("2026-12-03T00:00", OFFICE, datetime(2026, 12, 3)),
         ("2026-12-03T14:15Z", OFFICE, datetime(2026, 12, 3, 9, 15)),
     ],
 )
