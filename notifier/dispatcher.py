@@ -217,6 +217,7 @@ class Dispatcher:
         except _TooLate:
             await self._give_back(claim)
         except asyncio.CancelledError:
+            _log.info("attempt.cut_off", sink=claim.sink, delivery_id=claim.delivery.id)  # it may come again
             await self._give_back(claim)
             raise
         except StoreError as error:  # what is to be shown could not be read; nothing was sent

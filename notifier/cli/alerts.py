@@ -269,7 +269,9 @@ def _whole(text: str, known: Collection[str]) -> str:
         some = ", ".join(sorted(found)[:_NAMED])
         raise ConfigError(f"{text} is the beginning of {len(found)} ids, as {some}: write more of it")
     if not found:
-        raise ConfigError(f"no open alert or message has the id {text}; see `notifier alerts list`")
+        is_short = 0 < len(start.partition("_")[2]) < _SHORTEST
+        how = f"; a beginning has at least {_SHORTEST} characters after the _" if is_short else ""
+        raise ConfigError(f"no open alert or message has the id {text}{how}; see `notifier alerts list`")
     return found.pop()
 
 

@@ -19,6 +19,7 @@ from notifier.cli.common import (
     YesOption,
     batchwise,
     confirm,
+    counted,
     dead_letters_of,
     load_config,
     need_sink,
@@ -153,7 +154,8 @@ def show_one(
         whole: dict[str, Any] = msgspec.to_builtins(letter)
         print_json({**whole, "delivery": {**whole["delivery"], "body": body}})
         return
-    say(f"{letter.delivery.type} for {sink}, given up at {letter.at} after {letter.attempts} attempts")
+    tries = counted(letter.attempts, "attempt")
+    say(f"{letter.delivery.type} for {sink}, given up at {letter.at} after {tries}")
     say(f"reason: {letter.reason}: {letter.message}")
     if body:
         print_json(body)
@@ -176,7 +178,7 @@ def replay(
     need_sink(loaded, sink)
     choice = _choice(ids, reason, (since, until), all_=all_)
     moved, chosen = run_async(lambda: _replay(loaded, sink, choice))
-    say(f"{moved} of {chosen} dead letters of {sink} are on their way again")
+    say(f"{moved} of {counted(chosen, 'dead letter')} of {sink} on the way again")
 
 
 def drop(

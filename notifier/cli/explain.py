@@ -24,7 +24,7 @@ from notifier.cli.common import (
 )
 from notifier.cli.ledger import event_row, with_links
 from notifier.config import Config, RuleConfig
-from notifier.core.alerts import Alert
+from notifier.core.alerts import Alert, Phase
 from notifier.core.carrying import Sighting, Trail, Way, told_by, trail
 from notifier.core.events import Event, recorded
 from notifier.core.rules import Router
@@ -103,8 +103,9 @@ async def _find(config: Config, id_: str) -> Found:
         record = await store.records.event(id_)
         if record is None:
             raise Failed(
-                f"the history has no event {id_}; it goes back {config.history.days} days, "
-                "and `notifier history` shows the ids"
+                f"the history has no event {id_}: write the whole id, as `notifier history` shows it. Events "
+                f"are kept for {config.history.days} days. Of digests, and of what `resync` sent, only the "
+                "attempts are recorded: `notifier history --deliveries`"
             )
         event = recorded(record["type"], record["timestamp"], record["data"])
         since = datetime.fromisoformat(event.timestamp) - _EARLIER
@@ -180,6 +181,7 @@ def _alert(alert: Alert) -> dict[str, Any]:
         "phase": alert.phase,
         "since": alert.since,
         "opened_at": alert.opened_at,
+        "ended_at": alert.ended_at,
         "due": alert.due,
         "told": {place: told.message or None for place, told in alert.told.items()},
         "kept_back": [place for place, told in alert.told.items() if told.hushed],
@@ -273,7 +275,9 @@ def _lines(told: Mapping[str, Any]) -> Iterator[str]:
             f"; sinks: {', '.join(rule['sinks'])}" if rule["matches"] else ""
         )
         for alert in rule["alerts"]:
-            yield f"    alert {alert['id'] or ''} {alert['phase']} since {alert['since']}"
+            is_over = alert["phase"] == Phase.CLOSED
+            ended = f"ended at {alert['ended_at']}, after it had been so" if is_over else alert["phase"]
+            yield f"    alert {alert['id'] or ''} {ended} since {alert['since']}"
     yield ""
     yield "sinks"
     for sink in told["sinks"]:

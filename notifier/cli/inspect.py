@@ -76,7 +76,8 @@ def history(
             if as_json
             else [event_row(event["type"], event["timestamp"], event["data"]) for event in events]
         )
-        columns, empty = list(_OF_EVENTS), "no events yet"
+        columns = list(_OF_EVENTS)
+        empty = f"no event is recorded of {entity}; ids are written whole" if entity else "no events yet"
     if as_csv:
         print_csv(rows, columns)
     else:

@@ -37,6 +37,7 @@ from notifier.errors import ConfigError, DeliveryError
 from notifier.models import Delivery
 from notifier.sinks.contract import Attempt, Receipt
 from notifier.sinks.registry import build_sinks
+from notifier.store.health import SinkHealth
 
 _CHANNELS = ("C", "G")  # begin the ids of channels; those of direct messages begin otherwise
 
@@ -63,7 +64,7 @@ def list_(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False)
             {
                 "sink": name,
                 "type": loaded.sinks[name].type if name in loaded.sinks else "not configured",
-                "paused": "operator" if health.off is not None else health.paused_until,
+                "paused": _paused(health),
                 "lanes waiting": health.waiting,
                 "dead letters": health.dead,
                 "failing since": health.failing_since,
@@ -131,6 +132,12 @@ def drop(sink: SinkArgument, config: ConfigOption = DEFAULT_CONFIG, *, yes: YesO
 
     run_async(go)
     say(f"{sink} is forgotten")
+
+
+def _paused(health: SinkHealth) -> str | None:
+    if health.off is not None:
+        return f"by an operator: {health.off}" if health.off else "by an operator"
+    return f"next probe {health.paused_until}" if health.paused_until else None
 
 
 def send_test(

@@ -25,6 +25,7 @@ from notifier.config import Config
 from notifier.errors import ConfigError
 from notifier.poller.roster import check_file
 from notifier.store.health import SinkHealth
+from notifier.store.lanes import FAILING_AFTER
 from notifier.store.records import Retrying
 from notifier.store.state import Meta
 
@@ -142,14 +143,14 @@ def _state(config: Config, name: str, health: SinkHealth, retrying: Retrying | N
 
 def _health(health: SinkHealth, retrying: Retrying | None) -> str:
     if health.off is not None:
-        return "paused by an operator"
+        return f"paused by an operator{f': {health.off}' if health.off else ''}"
     if health.paused_until is not None:
         return f"paused for a fault, next probe {health.paused_until}"
-    if health.failures:
+    if health.failures >= FAILING_AFTER:
         return "failing"
-    if retrying is None:
-        return "ok"
-    return f"ok elsewhere; {counted(retrying.lanes, 'lane waits', 'lanes wait')} to be tried again"
+    how = "the last attempt failed" if health.failures else "ok elsewhere" if retrying else "ok"
+    waits = f"; {counted(retrying.lanes, 'lane waits', 'lanes wait')} to be tried again" if retrying else ""
+    return how + waits
 
 
 def _error(retrying: Retrying | None) -> str | None:

@@ -185,7 +185,7 @@ def _sinks(told: dict[str, Any], facts: Facts) -> list[Report]:
             reports.append(Report("notifier.sink_failing", "critical", message, sink.failing, name))
         elif not sink.failing and name in failing:
             since = failing.pop(name)
-            message = f'The sink "{name}", failing since {since}, takes messages again. What waited follows.'
+            message = f'The sink "{name}", failing since {since}, answers again. What waits follows.'
             reports.append(Report("notifier.sink_recovered", "info", message, "delivered"))
     if failing != told.get("sink_failing", {}):
         told["sink_failing"] = failing

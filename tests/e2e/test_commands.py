@@ -364,7 +364,7 @@ def test_a_paused_sink_keeps_everything_until_it_is_resumed(
         count = len(stage.world.journal)
         wait_until(lambda: len(receiver.told()) == count, "the other sink goes on")
         rows = {row["sink"]: row for row in run(place, "sinks", "list", "--json").json()}
-        assert (rows["other"]["paused"], rows["other"]["lanes waiting"]) == ("operator", 1)
+        assert (rows["other"]["paused"], rows["other"]["lanes waiting"]) == ("by an operator: maintenance", 1)
         assert (rows["backend"]["paused"], rows["backend"]["lanes waiting"]) == (None, 0)
         assert other.told() == []
         assert run(place, "sinks", "resume", "other").code == 0

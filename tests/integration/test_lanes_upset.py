@@ -48,6 +48,7 @@ async def test_a_sink_that_is_dropped_beside_a_commit_keeps_what_is_owed_after_i
 
 
 async def test_a_lane_whose_key_is_no_text_is_no_reason_not_to_tell_what_waits(rig):
+    await rig.store.sync_time()
     now = rig.store.now_us() // 2 * 2
     await rig.redis.zadd(rig.keys.lanes("backend"), {b"\xff\xfe": now + 3_600_000_000})
     records = Records(rig.redis, rig.keys)
