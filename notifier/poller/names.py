@@ -22,7 +22,7 @@ from notifier.store.names import NameCache, name_keys, names_of
 TIME_LIMIT_S = 2.0
 _FOUND_FOR = timedelta(hours=24)
 _ABSENT_FOR = timedelta(hours=1)
-_FAILED_FOR = timedelta(minutes=2)  # meanwhile others have their turn
+_REST = timedelta(minutes=2)  # before what failed is asked for again
 _AT_ONCE = 4  # far below the account's limit, which others share
 
 _log = structlog.get_logger()
@@ -35,7 +35,7 @@ class NameBook:
         self._source = source
         self._cache = cache
         self._enabled = enabled
-        self._failed: dict[str, int] = {}  # key -> until when it is not asked for again (us)
+        self._failed: dict[str, int] = {}  # key -> when it could last not be looked up (us)
 
     async def look_up(
         self, employers: Collection[str], carriers: Collection[str], budget: int, spare: int = 0
@@ -49,16 +49,21 @@ class NameBook:
             return Names(), 0
         wanted = name_keys(employers, carriers)
         found = await self._cache.get(wanted)
-        now_us = self._cache.now_us()
-        self._failed = {key: until_us for key, until_us in self._failed.items() if until_us > now_us}
-        unknown = [key for key in wanted if key not in found and key not in self._failed]
+        unknown = self._in_turn(key for key in wanted if key not in found)
         of_carriers = sum(key.startswith("carrier:") for key in unknown)
         missing = unknown[: max(min(of_carriers, budget), budget - spare)]
         if missing:
             fetched = await self._fetch(missing)
-            self._failed |= {key: now_us + microseconds(_FAILED_FOR) for key in missing if key not in fetched}
+            failed = dict.fromkeys(missing, self._cache.now_us())
+            self._failed = {key: at for key, at in (self._failed | failed).items() if key not in fetched}
             found |= fetched
         return names_of(found), len(missing)
+
+    def _in_turn(self, keys: Iterable[str]) -> list[str]:
+        """Carriers first, and last what failed last; what failed lately is left out."""
+        lately = self._cache.now_us() - microseconds(_REST)
+        due = (key for key in keys if self._failed.get(key, lately) <= lately)
+        return sorted(due, key=lambda key: (not key.startswith("carrier:"), self._failed.get(key, 0)))
 
     async def _fetch(self, keys: Iterable[str]) -> dict[str, Any]:
         fetched: dict[str, Any] = {}

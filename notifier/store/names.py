@@ -85,8 +85,8 @@ def names_of(found: Mapping[str, Any]) -> Names:
     employers, carriers = {}, {}
     for key, value in found.items():
         kind, _, id_ = key.partition(":")
-        if value is not None and kind == "carrier":
-            carriers[id_] = value[0]
-        elif value is not None:
-            employers[id_] = (value[0], value[1])
+        if kind == "carrier":
+            carriers[id_] = value and value[0]
+        else:
+            employers[id_] = (value[0], value[1]) if value else (None, None)
     return Names(employers, carriers)

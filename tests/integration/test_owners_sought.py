@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from tests.integration.test_owners import told, trouble
-from tests.support.alerts import rule
+from tests.support.alerts import commands, rule
 
 BY_EXTERNAL_ID = "employer,owner\n48213,acme@example.com\n,desk@example.com\n"
 BY_NAME = "carrier,owner\nGuardian,acme@example.com\n,desk@example.com\n"
@@ -171,7 +171,7 @@ async def test_those_who_are_never_known_keep_nobody_else_waiting(owned, account
     account.refused = {"er_conn_0", "er_conn_1", "er_conn_2", "er_conn_3"}
     answers(yes=True)
     rig.restart(request_budget=2)
-    await rig.poll(times=5)
+    await rig.poll(times=7)
     found = {told_id for place, _, told_id in told(rig) if place == OWNER}
     assert found == {"gc_4", "gc_5"}
 
@@ -190,3 +190,16 @@ async def test_where_owners_are_taken_out_nobody_is_sought(owned, make, account,
     account.requests.clear()
     await rig.poll(times=2)
     assert set(account.requests) == {"/connections"}
+
+
+@pytest.mark.parametrize("what", ["employers", "carriers"])
+async def test_what_clasp_says_is_not_there_is_sought_no_more(owned, account, table, what):
+    table.write_text(BY_EXTERNAL_ID if what == "employers" else BY_NAME)
+    rig = owned()
+    del account.names[what]  # 404
+    await rig.poll(times=2)
+    quiet = await commands(rig)
+    await trouble(rig, account, 1)
+    await rig.poll()
+    assert told(rig) == [(DESK, "opened", "gc_1")]
+    assert await commands(rig) == quiet
