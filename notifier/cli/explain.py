@@ -25,7 +25,7 @@ from notifier.cli.common import (
 from notifier.cli.ledger import event_row, with_links
 from notifier.config import Config, RuleConfig
 from notifier.core.alerts import Alert, Phase
-from notifier.core.carrying import Sighting, Trail, Way, told_by, trail
+from notifier.core.carrying import Sighting, Trail, Way, message_of, told_by, trail
 from notifier.core.events import Event, recorded
 from notifier.core.rules import Router
 from notifier.core.untold import Case, kept_back, unmet_by, why_untold
@@ -135,7 +135,7 @@ async def _carried(
     tried: dict[str, list[dict[str, Any]]] = {name: [] for name in sinks}
     async for attempt in store.records.attempts(since):
         id_ = str(attempt.get("id"))
-        if id_ in asked.events or id_.partition(".")[0] in messages:
+        if id_ in asked.events or message_of(id_) in messages:
             tried.setdefault(str(attempt["sink"]), []).append(attempt)
     found = {}
     for name, attempts in tried.items():
@@ -229,18 +229,13 @@ def _told(name: str, delivered: Sequence[Mapping[str, Any]], letters: Sequence[D
 
 def _elsewhere(name: str, found: Found, carried: Carried) -> str:
     """What another place of the sink is still owed, or never got: each has a message of its own."""
-    had = {_message(one["id"]) for one in carried.attempts if one["outcome"] == "delivered"}
-    if waiting := [one for one in carried.waiting if _message(one.id) not in had]:
+    had = {message_of(one["id"]) for one in carried.attempts if one["outcome"] == "delivered"}
+    if waiting := [one for one in carried.waiting if message_of(one.id) not in had]:
         return f"; at another place it {_waits(waiting[0], found.health[name])}"
-    if letters := [one for one in carried.letters if _message(one.delivery.id) not in had]:
+    if letters := [one for one in carried.letters if message_of(one.delivery.id) not in had]:
         where = letters[0].delivery.target or "another place"
         return f"; not told at {where}: {_given_up(name, letters[0])}"
     return ""
-
-
-def _message(id_: str) -> str:
-    """The message that a delivery is a part of, or the event that it is."""
-    return id_.partition(".")[0]
 
 
 def _given_up(name: str, letter: DeadLetter) -> str:

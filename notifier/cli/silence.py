@@ -27,12 +27,13 @@ from notifier.config import Config, parse_duration
 from notifier.config.words import nearest
 from notifier.core.alerts import Phase, moment_text
 from notifier.core.events import Names
+from notifier.core.owners import CARRIER_ID, EMPLOYER_ID
 from notifier.core.quiet import ASKED, Silence
 from notifier.errors import ConfigError
 from notifier.poller.inbox import wishes
 
 _LONGEST = timedelta(days=30)
-_IDS = {"carrier": "carr_", "employer": "er_"}  # how Clasp's ids of these begin
+_IDS = {"carrier": CARRIER_ID, "employer": EMPLOYER_ID}
 _MOST_SHOWN = 5
 
 

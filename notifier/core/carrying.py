@@ -71,10 +71,15 @@ class Trail(msgspec.Struct, frozen=True):
         found = {one.id: Way.EVENT for one in seen if one.id in self.events}
         parts: dict[str, list[Sighting]] = {}
         for one in seen:
-            parts.setdefault(one.id.partition(".")[0], []).append(one)
+            parts.setdefault(message_of(one.id), []).append(one)
         for heard in self.heard:
             found |= _ways(heard, parts.get(heard.message, ()))
         return found
+
+
+def message_of(id_: str) -> str:
+    """The message that a delivery is a part of, or the event that it is."""
+    return id_.partition(".")[0]
 
 
 def trail(event: Event, of_alerts: Collection[Event], alerts: Collection[Alert]) -> Trail:

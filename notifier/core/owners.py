@@ -22,7 +22,7 @@ from notifier.config.words import closest, nearest, shown
 COLUMNS = ("employer", "carrier", "owner", "team", "channel")
 MOST_MENTIONED = 10  # in one message
 _LONGEST_CELL = 200
-_EMPLOYER, _CARRIER = "er_", "carr_"  # how Clasp's ids begin
+EMPLOYER_ID, CARRIER_ID = "er_", "carr_"  # how Clasp's ids begin
 _WORD = re.compile(r"[\w -]{1,40}")
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
@@ -55,8 +55,8 @@ class Owners:
 
     def __init__(self, rows: Mapping[_Key, Owner] = {}) -> None:
         self._rows = dict(rows)
-        self.by_external_id = any(one and not one.startswith(_EMPLOYER) for one, _ in rows)
-        self.by_carrier_name = any(one and not one.startswith(_CARRIER) for _, one in rows)
+        self.by_external_id = any(one and not one.startswith(EMPLOYER_ID) for one, _ in rows)
+        self.by_carrier_name = any(one and not one.startswith(CARRIER_ID) for _, one in rows)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -191,4 +191,4 @@ def _plain(cell: str) -> str:
 
 def _carrier(word: str) -> str:
     """An id as it is; a name without regard to capitals."""
-    return word if word.startswith(_CARRIER) else word.casefold()
+    return word if word.startswith(CARRIER_ID) else word.casefold()
