@@ -34,6 +34,7 @@ from notifier.store.lanes import CLAIM_MARGIN, Claim, Lanes
 SUSPECT = 2  # claims in a row that ended without a settle; the next is made alone, one more is poison
 _LOOK_EVERY = timedelta(seconds=1)  # other replicas commit and settle too; nobody tells us
 _STORE_RETRY = timedelta(seconds=1)
+_CLAIMED_AT_ONCE = 16  # more would start, end and settle as one crowd, and their places stand empty meanwhile
 
 _log = structlog.get_logger()
 
@@ -158,7 +159,7 @@ class Dispatcher:
         return self._clock.monotonic()
 
     async def _claim(self, name: str, places: int, *, alone: bool) -> _Claimed:
-        """As many lanes as there are places, or one suspect ``alone``."""
+        """Lanes for the free places, not all at once; or one suspect ``alone``."""
         if places <= 0:
             return _Claimed((), _LOOK_EVERY, 0)
         if self._unsettled[name]:
@@ -168,7 +169,7 @@ class Dispatcher:
             batch = await self._lanes.claim(
                 name,
                 hold=route.sink.deadline,
-                most=places,
+                most=min(places, _CLAIMED_AT_ONCE),
                 rate=route.rate,
                 suspected=SUSPECT,
                 alone=alone,

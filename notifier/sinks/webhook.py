@@ -73,8 +73,8 @@ class WebhookSink:
                     ssl=self._access.tls or True,
                     proxy=self._access.proxy,
                 ) as reply:
-                    status, asked = reply.status, reply.headers.get("Retry-After")
-                    await _drain(reply)
+                    if not reply.content.at_eof():  # else all of it came with the headers, or there is none
+                        await _drain(reply)
         except RedirectRefused as redirect:
             raise PermanentFailure(
                 f"http_{redirect.status}",
@@ -82,9 +82,9 @@ class WebhookSink:
                 "set url to the address that it leads to",
                 status=redirect.status,
             ) from None
-        if 200 <= status < 300:  # noqa: PLR2004
-            return Receipt(status)
-        raise refusal(status, self._where, retry_after(asked, attempt.at))
+        if 200 <= reply.status < 300:  # noqa: PLR2004
+            return Receipt(reply.status)
+        raise refusal(reply.status, self._where, retry_after(reply.headers.get("Retry-After"), attempt.at))
 
     async def probe(self) -> str:
         """Look up the name and connect, with TLS for https; nothing is sent."""
@@ -95,8 +95,6 @@ class WebhookSink:
 
 
 async def _drain(reply: aiohttp.ClientResponse) -> None:
-    if reply.content.at_eof():
-        return  # all of it came with the headers, or there is none
     with suppress(aiohttp.ClientError, OSError, TimeoutError):
         async with asyncio.timeout(_DRAIN_S):
             await reply.read()

@@ -6,6 +6,8 @@ import asyncio
 import random
 from datetime import timedelta
 
+import pytest
+
 from notifier.core.retry import WEBHOOK_SCHEDULE
 from notifier.dispatcher import Dispatcher, Route
 from notifier.errors import PermanentFailure, SinkFault, StoreUnavailable, TemporaryFailure
@@ -118,19 +120,22 @@ async def test_a_slow_sink_delays_no_other(rig, owe):
     await running
 
 
-async def test_no_more_attempts_at_once_than_the_sink_allows(rig, owe):
+@pytest.mark.parametrize("places", [3, 40])
+async def test_as_many_attempts_at_once_as_the_sink_allows_and_no_more(rig, owe, places):
     gate = Gate()
-    await owe(*((f"k{n}", f"d{n}") for n in range(10)))
+    await owe(*((f"k{n}", f"d{n}") for n in range(60)))
     stop = asyncio.Event()
-    running = asyncio.create_task(dispatcher(rig, gate, concurrency=3).run(stop, timedelta(seconds=5)))
-    await gate.entered.wait()
+    running = asyncio.create_task(dispatcher(rig, gate, concurrency=places).run(stop, timedelta(seconds=5)))
+    async with asyncio.timeout(30):
+        while len(gate.inside) < places:
+            await asyncio.sleep(0)
     gate.open.set()
-    rig.sinks = {"backend": gate}
     while await rig.is_due():
         await asyncio.sleep(0)
     stop.set()
     await running
-    assert gate.most_at_once <= 3
+    assert len(gate.sent) == 60
+    assert gate.most_at_once == places
 
 
 async def test_a_stop_gives_attempts_under_way_back_and_counts_them_for_nothing(rig, owe):
