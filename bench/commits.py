@@ -23,7 +23,8 @@ from notifier.core.codec import Words
 from notifier.core.diff import diff, first_state
 from notifier.core.events import Names, Origin
 from notifier.core.rules import Router
-from notifier.core.watch import Watch
+from notifier.core.watch import Fresh, Watch
+from notifier.models import ObservedConnection
 from notifier.poller.commits import Change, Chunk, chunks
 from notifier.poller.traversal import without_fields
 
@@ -69,12 +70,12 @@ def _chunk() -> Chunk:
         changes.append(Change(seen.id, stored, diff(stored, seen, now=1)))
     origin = Origin("bench", "epoch", _AT, _AT)
     router = Router(config("https://clasp.test"))
-    watch = Watch(Book({}), (), router, origin, Names())
+    watch = Watch(Book({}), (), router, origin, Names(), Fresh(), router.quiet.at(_AT))
     [chunk] = chunks(changes, {"connection": 100}, words, origin, Names(), router, watch)
     return chunk
 
 
-def _item(text: bytes):
+def _item(text: bytes) -> ObservedConnection:
     return without_fields(read(text), UNTRACKED)
 
 

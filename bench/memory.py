@@ -52,7 +52,7 @@ async def _stored(binary: str, values: dict[str, bytes]) -> tuple[float, float]:
         before = (await redis.info("memory"))["used_memory"]
         for at in range(0, len(ids), 100):
             await redis.hset(key, mapping={id_: values[id_] for id_ in ids[at : at + 100]})
-        said = await redis.memory_usage(key, samples=0)
+        said = await redis.memory_usage(key, samples=0) or 0
         after = (await redis.info("memory"))["used_memory"]
     return said / len(values), (after - before) / len(values)
 

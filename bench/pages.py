@@ -11,6 +11,7 @@ import gc
 import time
 from collections.abc import Iterable, Sequence
 from time import thread_time
+from typing import cast
 
 from bench.table import Row
 from bench.timing import Pair, medians
@@ -22,6 +23,7 @@ from notifier.core.diff import diff, first_state
 from notifier.core.view import Learned, View
 from notifier.models import ConnectionState
 from notifier.poller.traversal import Complete, Seen, traverse, without_fields
+from notifier.store.state import StateStore
 
 
 class Account:
@@ -38,10 +40,11 @@ class Account:
     async def look(self, source: Replay) -> tuple[Pair, Seen]:
         """One traversal and what it teaches, against the floor."""
         began = thread_time()
-        seen, outcome = await traverse(source, self.view, self.store, self.words, UNTRACKED)
+        store = cast("StateStore", self.store)  # all that it is asked for are states
+        seen, outcome = await traverse(source, self.view, store, self.words, UNTRACKED)
         after = self._diffed(seen)
-        same = seen.same | {id_: sighting.fingerprint for id_, sighting in seen.changed.items()}
-        self.view.update("v", Learned(same, is_whole=True))
+        taken = {id_: one.fingerprint for id_, one in seen.changed.items() if one.fingerprint is not None}
+        self.view.update("v", Learned(seen.same | taken, is_whole=True))
         took = thread_time() - began - source.floor_s - source.aside_s
         assert outcome == Complete(), outcome
         for id_, state in after.items():

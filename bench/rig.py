@@ -99,5 +99,5 @@ def config(base_url: str) -> Config:
 def logging_to_nowhere() -> Iterator[None]:
     """The worker's own log lines, made in full as for a pipe, and thrown away."""
     with Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere):
-        log.configure("info", json=True)
+        log.configure(log.LogLevel.INFO, json=True)
         yield

@@ -16,6 +16,7 @@ import orjson
 from notifier.clasp.answers import Answer
 from notifier.clasp.client import ClaspClient
 from notifier.clock import SystemClock
+from notifier.errors import SourceError
 from notifier.sandbox.build import build_world
 
 PAGE = 100
@@ -101,7 +102,11 @@ class Replay(ClaspClient):
         self._time = 0
         self.floor_s = self.aside_s = 0.0
 
-    async def _patiently(self, url: httpx.URL) -> Answer:  # noqa: ARG002 - pages come in their order
+    async def _patiently(
+        self,
+        http: httpx.AsyncClient,
+        url: httpx.URL,  # noqa: ARG002 - pages come in their order
+    ) -> tuple[Answer, SourceError | None]:
         began = thread_time()
         if self._next % len(self._bodies) == 0:
             self._time += 1
@@ -116,7 +121,7 @@ class Replay(ClaspClient):
         end = thread_time()
         self.floor_s += end - start
         self.aside_s += start - began
-        return Answer(200, "application/json", None, body)
+        return Answer(200, "application/json", None, body), None
 
 
 class KnownStates:
