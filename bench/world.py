@@ -102,10 +102,10 @@ class Replay(ClaspClient):
         self._time = 0
         self.floor_s = self.aside_s = 0.0
 
-    async def _patiently(
+    async def _patiently(  # pages come in their order
         self,
-        http: httpx.AsyncClient,
-        url: httpx.URL,  # noqa: ARG002 - pages come in their order
+        http: httpx.AsyncClient,  # noqa: ARG002
+        url: httpx.URL | str,  # noqa: ARG002
     ) -> tuple[Answer, SourceError | None]:
         began = thread_time()
         if self._next % len(self._bodies) == 0:
