@@ -16,7 +16,7 @@ import random
 import statistics
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
 from http import HTTPStatus
 from urllib.parse import urlsplit
@@ -129,35 +129,40 @@ async def _client_alone(url: str, count: int, at_once: int) -> float:
     """Requests a second of the sink's HTTP session, with the same bytes, signed beforehand."""
     owed = delivery("lane-0")
     signed = format_of("standard", [_SECRET])(owed, int(CLOCK.now().timestamp()))
-    where, left = URL(f"{url}/hook"), iter(range(count))
+    where = URL(f"{url}/hook")
     async with Sessions() as sessions:
         session = sessions.get(allow_private=True)
 
-        async def sender() -> None:
-            for _ in left:
-                async with session.post(where, data=signed.body, headers=signed.headers) as reply:
-                    assert reply.status == HTTPStatus.OK
+        async def post() -> None:
+            async with session.post(where, data=signed.body, headers=signed.headers) as reply:
+                assert reply.status == HTTPStatus.OK
 
-        began = time.perf_counter()
-        await asyncio.gather(*(sender() for _ in range(at_once)))
-        return count / (time.perf_counter() - began)
+        return await _rate(post, count, at_once)
 
 
 async def _sink_alone(url: str, count: int, at_once: int) -> float:
     """Deliveries a second without lanes."""
-    sessions = Sessions()
-    sink, owed = _webhook(url, sessions), delivery("lane-0")
-    left = iter(range(count))
+    owed = delivery("lane-0")
+    async with Sessions() as sessions:
+        sink = _webhook(url, sessions)
 
-    async def sender() -> None:
-        for _ in left:
+        async def send() -> None:
             await sink.send(owed, Attempt(1, CLOCK.now()))
 
+        return await _rate(send, count, at_once)
+
+
+async def _rate(do: Callable[[], Awaitable[None]], count: int, at_once: int) -> float:
+    """How often a second it is done, by so many side by side."""
+    left = iter(range(count))
+
+    async def one() -> None:
+        for _ in left:
+            await do()
+
     began = time.perf_counter()
-    await asyncio.gather(*(sender() for _ in range(at_once)))
-    took = time.perf_counter() - began
-    await sessions.close()
-    return count / took
+    await asyncio.gather(*(one() for _ in range(at_once)))
+    return count / (time.perf_counter() - began)
 
 
 async def _dispatched(store: Rig, url: str, count: int, at_once: int) -> float:

@@ -105,7 +105,7 @@ class Replay(ClaspClient):
     async def _patiently(  # pages come in their order
         self,
         http: httpx.AsyncClient,  # noqa: ARG002
-        url: httpx.URL | str,  # noqa: ARG002
+        url: httpx.URL,  # noqa: ARG002
     ) -> tuple[Answer, SourceError | None]:
         began = thread_time()
         if self._next % len(self._bodies) == 0:

@@ -174,7 +174,8 @@ class ClaspClient:
         empty = 0
         for _ in range(MAX_PAGES):
             params = {"page_size": str(self._page_size)} | ({"cursor": cursor} if cursor else {})
-            answer, error = await self._patiently(self._http, f"{self._list_url}?{urlencode(params)}")
+            url = httpx.URL(f"{self._list_url}?{urlencode(params)}")
+            answer, error = await self._patiently(self._http, url)
             if error is not None:
                 raise error
             body = answer.body or b""
@@ -247,7 +248,7 @@ class ClaspClient:
             raise SourceInvalid(f"Clasp answered with another object of {path} than the one asked for")
         return found
 
-    async def _patiently(self, http: httpx.AsyncClient, url: httpx.URL | str) -> _Answered:
+    async def _patiently(self, http: httpx.AsyncClient, url: httpx.URL) -> _Answered:
         """Ask again while that may help: bounded by attempts and by time."""
         started, deadline_s = self._clock.monotonic(), 2 * self._timeout_s
 
@@ -284,7 +285,7 @@ class ClaspClient:
         backoff_s = min(_MAX_BACKOFF_S, _BACKOFF_S * 2.0 ** (state.attempt_number - 1))
         return backoff_s * self._rng.uniform(0.5, 1.0)
 
-    async def _ask(self, http: httpx.AsyncClient, url: httpx.URL | str, limit_s: float) -> _Answered:
+    async def _ask(self, http: httpx.AsyncClient, url: httpx.URL, limit_s: float) -> _Answered:
         """One request and its whole response within ``limit_s``."""
         key = self._key  # what this request is sent with, and its errors are cleaned of: it may be renewed
         try:
@@ -294,8 +295,7 @@ class ClaspClient:
             raise Transient(f"Clasp did not answer in full within {limit_s:.3g} s") from None
         except httpx.RequestError as error:
             why = clean(str(error), key) or type(error).__name__
-            asked = httpx.URL(url)
-            where = f"{asked.scheme}://{asked.netloc.decode('ascii', 'replace')}"
+            where = f"{url.scheme}://{url.netloc.decode('ascii', 'replace')}"
             raise Transient(f"Clasp could not be reached at {where} (source.base_url): {why}") from error
         is_wanted = answer.status == HTTPStatus.OK
         return answer, None if is_wanted else error_of(answer, self._clock.now(), key)
