@@ -98,6 +98,11 @@ def counted(count: int, one: str, more: str = "") -> str:
     return f"{count} {one}" if count == 1 else f"{count} {more or one + 's'}"
 
 
+def by_operator(health: SinkHealth) -> str:
+    """By whom a sink is paused that is off, and why."""
+    return f"by an operator: {health.off}" if health.off else "by an operator"
+
+
 def print_json(value: Any) -> None:
     """One JSON document."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")

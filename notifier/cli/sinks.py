@@ -16,6 +16,7 @@ from notifier.cli.common import (
     JsonOption,
     SinkArgument,
     YesOption,
+    by_operator,
     confirm,
     counted,
     load_config,
@@ -136,7 +137,7 @@ def drop(sink: SinkArgument, config: ConfigOption = DEFAULT_CONFIG, *, yes: YesO
 
 def _paused(health: SinkHealth) -> str | None:
     if health.off is not None:
-        return f"by an operator: {health.off}" if health.off else "by an operator"
+        return by_operator(health)
     return f"next probe {health.paused_until}" if health.paused_until else None
 
 

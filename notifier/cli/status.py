@@ -11,6 +11,7 @@ from notifier.cli.common import (
     DEFAULT_CONFIG,
     ConfigOption,
     JsonOption,
+    by_operator,
     counted,
     load_config,
     open_stores,
@@ -25,7 +26,6 @@ from notifier.config import Config
 from notifier.errors import ConfigError
 from notifier.poller.roster import check_file
 from notifier.store.health import SinkHealth
-from notifier.store.lanes import FAILING_AFTER
 from notifier.store.records import Retrying
 from notifier.store.state import Meta
 
@@ -143,10 +143,10 @@ def _state(config: Config, name: str, health: SinkHealth, retrying: Retrying | N
 
 def _health(health: SinkHealth, retrying: Retrying | None) -> str:
     if health.off is not None:
-        return f"paused by an operator{f': {health.off}' if health.off else ''}"
+        return f"paused {by_operator(health)}"
     if health.paused_until is not None:
         return f"paused for a fault, next probe {health.paused_until}"
-    if health.failures >= FAILING_AFTER:
+    if health.is_failing:
         return "failing"
     how = "the last attempt failed" if health.failures else "ok elsewhere" if retrying else "ok"
     waits = f"; {counted(retrying.lanes, 'lane waits', 'lanes wait')} to be tried again" if retrying else ""

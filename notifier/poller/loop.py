@@ -32,7 +32,7 @@ from notifier.poller.look import Findings, Look, Memory, Settings, Tools
 from notifier.poller.traversal import Complete, Partial
 from notifier.store.client import LAST_WORD_S
 from notifier.store.health import SinkHealth
-from notifier.store.lanes import FAILING_AFTER, Lanes
+from notifier.store.lanes import Lanes
 from notifier.store.state import InboxEntry, Lease, Meta
 
 OVERDUE_S = 120.0  # a lane that is due for so long and was not claimed: nobody delivers, or too slowly
@@ -262,7 +262,7 @@ class Poller:
 
     def _judged(self, health: SinkHealth) -> SinkFacts:
         is_paused = health.paused_until is not None
-        is_failing = health.failures >= FAILING_AFTER or is_paused
+        is_failing = health.is_failing or is_paused
         idle = is_paused or health.is_resting or health.off is not None or health.oldest_due is None
         overdue_s = 0.0 if idle or health.oldest_due is None else self._age_s(health.oldest_due)
         failing = (health.message or health.reason or "unknown") if is_failing else None

@@ -6,6 +6,8 @@ import msgspec
 
 from notifier.store.formats import iso_of
 
+#: Rounds of failures in a row after which a sink counts as failing; its recovery wakes what waits.
+FAILING_AFTER = 3
 #: The fields of the hash that are about it.
 FIELDS = (
     "deaths",
@@ -36,6 +38,11 @@ class SinkHealth(msgspec.Struct, frozen=True):
     off: str | None = None
     oldest_due: str | None = None
     is_resting: bool = False  # it asked us to wait, or its rate does
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether it failed so often in a row that this is no matter of one attempt."""
+        return self.failures >= FAILING_AFTER
 
 
 def read_health(

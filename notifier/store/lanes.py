@@ -19,15 +19,13 @@ from notifier.errors import StoreUnfit
 from notifier.models import UNREADABLE, Delivery, Owed, Posted, is_report
 from notifier.store.client import translated
 from notifier.store.formats import fresh_delivery, iso_of, microseconds, oldest_id
-from notifier.store.health import FIELDS, SinkHealth, read_health
+from notifier.store.health import FAILING_AFTER, FIELDS, SinkHealth, read_health
 from notifier.store.keys import PAGE, POSTED, Keys
 from notifier.store.pipelined import PipelinedScript
 from notifier.store.scripts import Client, load
 
 #: A claim outlives the attempt it is for by this much.
 CLAIM_MARGIN = timedelta(seconds=5)
-#: Rounds of failures in a row after which a sink counts as failing; its recovery wakes what waits.
-FAILING_AFTER = 3
 _RESUMED_AT_ONCE = 10_000  # lanes; more are rather left to their own time than block the server
 _json = msgspec.json.Encoder()
 _read_delivery = msgspec.json.Decoder(Delivery)

@@ -6,7 +6,8 @@ import httpx
 import pytest
 
 from tests.integration.test_owners import told, trouble
-from tests.support.alerts import commands, rule
+from tests.support.alerts import TO_OWNER, commands, rule
+from tests.support.rig import Rig
 
 BY_EXTERNAL_ID = "employer,owner\n48213,acme@example.com\n,desk@example.com\n"
 BY_NAME = "carrier,owner\nGuardian,acme@example.com\n,desk@example.com\n"
@@ -28,16 +29,27 @@ def answers(account):
     return answers
 
 
+@pytest.fixture
+def unanswered(owned, account, table, answers):
+    """A replica whose alerts of these connections opened while Clasp answered no look-up."""
+
+    async def unanswered(*connections: int, rows: str = BY_EXTERNAL_ID, rules: str = TO_OWNER) -> Rig:
+        table.write_text(rows)
+        rig = owned(rules)
+        answers(yes=False)
+        await rig.poll(times=2)
+        await trouble(rig, account, *connections)
+        return rig
+
+    return unanswered
+
+
 @TABLES
 @pytest.mark.parametrize("restarts", [False, True])
 async def test_who_could_not_be_found_is_told_once_it_is_known_and_until_the_end(
-    owned, account, table, answers, rows, restarts
+    unanswered, account, answers, rows, restarts
 ):
-    table.write_text(rows)
-    rig = owned()
-    answers(yes=False)
-    await rig.poll(times=2)
-    await trouble(rig, account, 1)
+    rig = await unanswered(1, rows=rows)
     await rig.poll(times=2)
     assert told(rig) == [(DESK, "opened", "gc_1")]
     if restarts:
@@ -53,12 +65,8 @@ async def test_who_could_not_be_found_is_told_once_it_is_known_and_until_the_end
 
 
 @TABLES
-async def test_what_is_known_by_its_end_only_is_told_to_nobody_anew(owned, account, table, answers, rows):
-    table.write_text(rows)
-    rig = owned()
-    answers(yes=False)
-    await rig.poll(times=2)
-    await trouble(rig, account, 1)
+async def test_what_is_known_by_its_end_only_is_told_to_nobody_anew(unanswered, account, answers, rows):
+    rig = await unanswered(1, rows=rows)
     await trouble(rig, account, 1, status="completed")
     answers(yes=True)
     await rig.poll(times=3)
@@ -84,12 +92,9 @@ async def test_a_first_look_beyond_the_budget_reaches_the_owner_in_one_message(o
 
 
 @TABLES
-async def test_a_table_of_ids_asks_for_nothing_again(owned, account, table, answers, rows):
-    table.write_text("employer,carrier,owner\ner_conn_1,carr_1,acme@example.com\n,,desk@example.com\n")
-    rig = owned()
-    answers(yes=False)
-    await rig.poll(times=2)
-    await trouble(rig, account, 1)
+async def test_a_table_of_ids_asks_for_nothing_again(unanswered, account, table, rows):
+    by_id = "employer,carrier,owner\ner_conn_1,carr_1,acme@example.com\n,,desk@example.com\n"
+    rig = await unanswered(1, rows=by_id)
     assert told(rig) == [(OWNER, "opened", "gc_1")]
     account.requests.clear()
     await rig.poll(times=2)
@@ -99,14 +104,8 @@ async def test_a_table_of_ids_asks_for_nothing_again(owned, account, table, answ
     assert set(account.requests) == {"/connections"}
 
 
-async def test_a_mention_follows_in_the_next_reminder_where_the_place_is_the_same(
-    owned, account, table, answers
-):
-    table.write_text(BY_EXTERNAL_ID)
-    rig = owned(rule(notify="[ops]", more="remind: 10m, mention: owner"))
-    answers(yes=False)
-    await rig.poll(times=2)
-    await trouble(rig, account, 1)
+async def test_a_mention_follows_in_the_next_reminder_where_the_place_is_the_same(unanswered, answers):
+    rig = await unanswered(1, rules=rule(notify="[ops]", more="remind: 10m, mention: owner"))
     answers(yes=True)
     await rig.poll(times=2)
     [shown] = rig.sinks["ops"].shown.values()
@@ -136,13 +135,10 @@ async def test_an_owner_goes_on_being_sought_while_the_rule_asks_for_a_name_too(
 
 
 async def test_what_was_told_at_the_fallback_of_its_rule_is_told_to_the_owner_and_nowhere_else(
-    owned, account, table, answers
+    unanswered, answers
 ):
-    table.write_text(BY_EXTERNAL_ID)
-    rig = owned(rule("fallback: ['ops#unsure']", what=BY_RULE, notify="[owner, 'ops#all', backend]"))
-    answers(yes=False)
-    await rig.poll(times=2)
-    await trouble(rig, account, 1)
+    rules = rule("fallback: ['ops#unsure']", what=BY_RULE, notify="[owner, 'ops#all', backend]")
+    rig = await unanswered(1, rules=rules)
     answers(yes=True)
     await rig.poll(times=3)
     assert told(rig) == [("#unsure", "opened", "gc_1"), (OWNER, "opened", "gc_1")]
@@ -150,24 +146,16 @@ async def test_what_was_told_at_the_fallback_of_its_rule_is_told_to_the_owner_an
 
 
 @pytest.mark.parametrize("status", [401, 429])
-async def test_while_clasp_refuses_the_list_nothing_else_is_asked(owned, account, table, answers, status):
-    table.write_text(BY_EXTERNAL_ID)
-    rig = owned()
-    answers(yes=False)
-    await rig.poll(times=2)
-    await trouble(rig, account, 1, 2)
+async def test_while_clasp_refuses_the_list_nothing_else_is_asked(unanswered, account, status):
+    rig = await unanswered(1, 2)
     account.answer = lambda _request, _page: httpx.Response(status)
     account.requests.clear()
     await rig.poll(times=5)
     assert set(account.requests) == {"/connections"}
 
 
-async def test_those_who_are_never_known_keep_nobody_else_waiting(owned, account, table, answers):
-    table.write_text(BY_EXTERNAL_ID)
-    rig = owned()
-    answers(yes=False)
-    await rig.poll(times=2)
-    await trouble(rig, account, 0, 1, 2, 3, 4, 5)
+async def test_those_who_are_never_known_keep_nobody_else_waiting(unanswered, account, answers):
+    rig = await unanswered(0, 1, 2, 3, 4, 5)
     account.refused = {"er_conn_0", "er_conn_1", "er_conn_2", "er_conn_3"}
     answers(yes=True)
     rig.restart(request_budget=2)
@@ -176,12 +164,8 @@ async def test_those_who_are_never_known_keep_nobody_else_waiting(owned, account
     assert found == {"gc_4", "gc_5"}
 
 
-async def test_where_owners_are_taken_out_nobody_is_sought(owned, make, account, table, answers):
-    table.write_text(BY_EXTERNAL_ID)
-    rig = owned()
-    answers(yes=False)
-    await rig.poll(times=3)
-    await trouble(rig, account, 1)
+async def test_where_owners_are_taken_out_nobody_is_sought(unanswered, make, account, answers):
+    rig = await unanswered(1)
     rig.config = make(rule(notify="[ops, backend]")).config
     rig.restart()
     answers(yes=True)

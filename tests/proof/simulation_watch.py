@@ -18,7 +18,7 @@ import msgspec
 
 from notifier.core.retry import PROBES
 from notifier.dispatcher import SUSPECT
-from notifier.store.lanes import FAILING_AFTER
+from notifier.store.health import FAILING_AFTER
 from tests.proof.simulated_world import EPOCH, Machine, World
 
 HOLD_S = 20.0  # a claim: fifteen seconds for the attempt and five to spare
